@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+# Which instruction sets the kernels are compiled for, and with which flags (the only -m flags of the project).
+#
+#   FASTRNN_ISAS        names, the slowest to compile first
+#   fastrnn_add_kernels(<prefix> <source> <objects>)
+#       compiles <source> once per (instruction set x scalar type) as object library <prefix>_<isa>_<type>, with
+#       FR_ISA=<isa>, FR_SIMD="simd/<isa>.h", FR_TYPE=f32|f64, and sets <objects> to all of their objects
+#   fastrnn_kernel_objects(<prefix> <isa> <objects>)
+#       sets <objects> to those of one instruction set
+
+include(CheckCXXSourceCompiles)
+
+list(LENGTH CMAKE_OSX_ARCHITECTURES architectures)
+if(architectures GREATER 1)
+  message(FATAL_ERROR "fastrnn compiles kernels for one architecture at a time, but CMAKE_OSX_ARCHITECTURES is "
+                      "\"${CMAKE_OSX_ARCHITECTURES}\". Build each alone and join the modules with lipo.")
+endif()
+
+# The compiler is asked, not CMAKE_SYSTEM_PROCESSOR, which names the host when macOS builds for its other architecture.
+check_cxx_source_compiles("
+  #if !defined(__x86_64__) && !defined(_M_X64)
+  #error
+  #endif
+  int main() { return 0; }" FASTRNN_X86_64)
+check_cxx_source_compiles("
+  #if !defined(__aarch64__) && !defined(_M_ARM64)
+  #error
+  #endif
+  int main() { return 0; }" FASTRNN_AARCH64)
+
+set(FASTRNN_FLAGS_avx512 -mavx512f -mfma -mprefer-vector-width=512)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # GCC's own header leaves operands of masked intrinsics undefined on purpose, and its warning does not know it.
+  list(APPEND FASTRNN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
+endif()
+set(FASTRNN_FLAGS_avx2 -mavx2 -mfma)
+set(FASTRNN_FLAGS_neon "")  # part of the baseline
+set(FASTRNN_FLAGS_portable "")
+if(FASTRNN_X86_64)
+  set(FASTRNN_ISAS avx512 avx2 portable)
+  target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_X86)
+elseif(FASTRNN_AARCH64)
+  set(FASTRNN_ISAS neon portable)
+  target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_ARM)
+else()
+  set(FASTRNN_ISAS portable)
+endif()
+message(STATUS "Kernels: ${FASTRNN_ISAS}")
+
+function(fastrnn_kernel_objects prefix isa objects)
+  set(${objects} $<TARGET_OBJECTS:${prefix}_${isa}_f32> $<TARGET_OBJECTS:${prefix}_${isa}_f64> PARENT_SCOPE)
+endfunction()
+
+function(fastrnn_add_kernels prefix source objects)
+  set(all "")
+  foreach(isa IN LISTS FASTRNN_ISAS)
+    foreach(type f32 f64)
+      set(library ${prefix}_${isa}_${type})
+      add_library(${library} OBJECT ${source})
+      target_link_libraries(${library} PRIVATE fastrnn_options)
+      target_compile_options(${library} PRIVATE ${FASTRNN_FLAGS_${isa}})
+      target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${isa}.h" FR_TYPE=${type})
+    endforeach()
+    fastrnn_kernel_objects(${prefix} ${isa} of_isa)
+    list(APPEND all ${of_isa})
+  endforeach()
+  set(${objects} ${all} PARENT_SCOPE)
+endfunction()
