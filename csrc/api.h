@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+// The plain data that crosses object boundaries: nothing here has a function body, a vector or a destructor.
+//
+// Sizes and strides are counted in elements of T. Matrices are row-major and contiguous unless a stride stands beside
+// the pointer. The caller owns every pointer; buffers of the library (packed, tape, scratch) are aligned to 64 bytes.
+// Gradients of parameters are ADDED to what the caller passes; gradients of activations are WRITTEN.
+#pragma once
+#include <stddef.h>
+namespace fastrnn {
+
+using Index = ptrdiff_t;
+
+constexpr int kMaxState = 2;  // most states of any cell in cells.def
+
+// T steps, B batch, I input, H hidden; R rows in all: T B, or the sum of the lengths
+struct Dims { Index T, B, I, H, R; };
+
+// How the batch is walked. Internally row b is row order[b] of the user, rows are sorted by falling length, and only
+// rows that are not finished take part in a step: row s, b of the recurrence is number first[s] + b of R, and padding
+// costs nothing. A null array stands for the batch where it would say nothing: every row has T steps, in the order
+// of the user.
+struct Steps {
+  const Index* first;          // (T+1) null: s B
+  const Index* order;          // (B)   null: b
+  const Index* lengths;        // (B)   of internal rows, falling. Null: T
+  const unsigned char* reset;  // (T,B) of the user, contiguous: no state passes between steps t-1 and t. Null: none
+  bool reversed;               // step s of a row is t = length-1-s instead of t = s
+};
+
+// A matrix (T,B,n) of the user whose rows are contiguous and lie anywhere: row t, b begins at p + t step + b row
+template <class T>
+struct Rows {
+  T* p;
+  Index step, row;
+};
+
+// The threads that share one call, each with its own rank. barrier() waits for all of them.
+struct Team {
+  int rank, size;
+  bool split_units;  // true: each thread owns units and meets the others every step; false: it owns batch rows
+  void (*barrier)(void* context);
+  void* context;
+};
+
+// One matrix or vector per member; of gradients as well (Weights<T>), then added to. Null where the layer has none.
+template <class T>
+struct Weights {
+  T *W_ih, *W_hh;  // (G*H,I) (G*H,H)
+  T *b_ih, *b_hh;  // (G*H) each, or both null
+  T* unit;         // (kUnit*H) parameters of single units, null for cells without
+};
+
+template <class T>
+struct ForwardArgs {
+  Dims dims;
+  Steps steps;
+  const T* packed;         // weights as pack left them, packed_size
+  Rows<const T> x;         // (T,B,I)
+  const T* s0[kMaxState];  // (B,H) each: h0, c0. Null: zeros
+  Rows<T> y;               // (T,B,H) out, 0 past the end of a row
+  T* sT[kMaxState];        // (B,H) each, out: the states at the end of each row
+  T* tape;                 // tape_size, out: what backward needs. Null: inference
+  T* scratch;              // forward_scratch_size
+};
+
+template <class T>
+struct BackwardArgs {
+  Dims dims;
+  Steps steps;
+  Weights<const T> weights;    // the biases are not read
+  Rows<const T> x;             // as forward had it
+  T* tape;                     // of forward; destroyed: dG replaces what was saved
+  Rows<const T> dy;            // (T,B,H)
+  const T* dsT[kMaxState];     // (B,H) each: dhT, dcT. Null: zeros
+  Rows<T> dx;                  // (T,B,I) written, 0 past the end of a row; p null: not wanted
+  bool add_dx;                 // dx is added to instead (second direction of a layer)
+  T* ds0[kMaxState];           // (B,H) each, written
+  Weights<T> gradients;
+  double* square_sum;          // written: sum of the squares of the gradients as stored
+  T* scratch;                  // backward_scratch_size
+};
+
+// One cell at one precision for one instruction set. pack, forward and backward are called by every member of the
+// team, with the same bits for any team.
+template <class T>
+struct Kernel {
+  const char* id;    // lstm_f32__avx512
+  const char* cell;  // lstm
+  int gates, states, unit_parameters;
+  Index (*packed_size)(Dims);
+  Index (*tape_size)(Dims);
+  Index (*forward_scratch_size)(Dims, int threads, bool training);
+  Index (*backward_scratch_size)(Dims, int threads);
+  void (*pack)(Dims, const Weights<const T>&, T* packed, const Team&);
+  void (*forward)(const ForwardArgs<T>&, const Team&);
+  void (*backward)(const BackwardArgs<T>&, const Team&);
+};
+
+template <class T>
+struct AdamArgs {  // all (n); torch.optim.Adam, AdamW where `decoupled`
+  T* parameter;
+  const T* gradient;  // multiplied by `scale` before anything else
+  T *m, *v;           // moments
+  Index n;
+  T lr, beta1, beta2, eps, weight_decay, scale;
+  T correction1, correction2;  // 1 - beta1^step, sqrt(1 - beta2^step)
+  bool decoupled;
+};
+
+template <class T>
+struct SgdArgs {  // all (n); torch.optim.SGD without dampening
+  T* parameter;
+  const T* gradient;  // multiplied by `scale` before anything else
+  T* momentum_buffer;  // null: no momentum
+  Index n;
+  T lr, momentum, weight_decay, scale;
+  bool first, nesterov;  // first: the buffer is written, not read
+};
+
+// What a model needs around its recurrent layers
+template <class T>
+struct PointwiseKernels {
+  void (*adam)(const AdamArgs<T>&);
+  void (*sgd)(const SgdArgs<T>&);
+  double (*square_sum)(const T* a, Index n);
+  void (*gather)(const T* table, Index width, const Index* ids, Index n, T* out);       // out[k] = table[ids[k]]
+  void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
+};
+
+// All cells of cells.def, in its order, at one precision
+template <class T>
+struct Kernels {
+  int count;
+  const Kernel<T>* cells;
+  const PointwiseKernels<T>* pointwise;
+};
+
+struct KernelTable {
+  const char* isa;
+  Kernels<float> f32;
+  Kernels<double> f64;
+};
+
+}  // namespace fastrnn

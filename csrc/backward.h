@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MIT
+// Back-propagation through time of any cell.
+//
+//   for s = T-1 ... 0:   dh = dy_s + dG_{s+1} W_hh (+ carried)      a product; its epilogue is the cell's backward,
+//                        dG_s = cell'(dh, dc)                       which overwrites what forward saved
+//   dh0 = dG_0 W_hh (+ carried)     dX = dG W_ih     dW_ih = dG^T X     dW_hh = dG^T Hprev     db = sum of dG
+//
+// The last four wait until after the loop, where all R rows make large products (weight_gradients.h). Each is
+// summed in one fixed order whatever the team, so that the gradients have the same bits.
+//
+// A row joins the loop at its last step, and a reset cuts it: there dG_{s+1} is a pointer to zeros.
+#pragma once
+#include "weight_gradients.h"
+FR_NAMESPACE_BEGIN
+// Runs the backward of the cell on the sums dG_{s+1} W_hh
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+struct StepBackwardEpilogue {
+  using Map = Layout<Cell, Vec>;
+  T* gates;              // rows of this step: saved in, dpre out
+  const T* const* prev;  // rows of states before the step
+  const T* states;       // after the step
+  const T* unit_parameters;
+  const T* const* dy;
+  T* carried;            // [row][state][padded H]: dstate of s+1 in, of s out
+  Index gates_ld, state_ld, padded, H;
+  Index joining;         // rows from here on are at their last step: the gradient of hT arrives in carried even
+                         // where the cell carries no h
+
+  template <int kRows, int kColumns>
+  FR_FN void begin(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
+    FR_UNROLL for (int r = 0; r < kRows; ++r)
+      FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+        const Index j = (unit + c) * Map::L;
+        sums[r][c] = load_first(dy[row + r] + j, H - j);
+      }
+    if (Cell::kCarried > 0 && row + kRows <= joining) return;
+    FR_UNROLL for (int r = 0; r < kRows; ++r) {
+      if (Cell::kCarried > 0 && row + r < joining) continue;
+      FR_UNROLL for (int c = 0; c < kColumns; ++c)
+        sums[r][c] = sums[r][c] + Vec::load(carried + (row + r) * state_ld + (unit + c) * Map::L);
+    }
+  }
+
+  template <int kRows, int kColumns>
+  FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
+    FR_UNROLL for (int c = 0; c < kColumns; ++c)
+      FR_UNROLL for (int r = 0; r < kRows; ++r) run_cell(sums[r][c], row + r, unit + c);
+  }
+
+  FR_FN void run_cell(const Vec dh, Index b, Index unit) const {
+    const Index j = unit * Map::L;
+    T* const gate = gates + b * gates_ld + unit * Map::kSlots * Map::L;
+    T* const carry = carried + b * state_ld + j;
+    Vec saved[Cell::kSaved], before[Cell::kState], dstate[Cell::kState], dpre[Cell::kPre], dm;
+    FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(gate + s * Map::L);
+    FR_UNROLL for (int q = 0; q < Cell::kState; ++q) before[q] = Vec::load(prev[b] + q * padded + j);
+    dstate[0] = dh;
+    FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q] = Vec::load(carry + q * padded);
+    const auto own = load_unit<Cell, Vec>(unit_parameters, unit);
+    const Vec after = Vec::load(states + b * state_ld + Cell::kMemory * padded + j);
+    Cell::output_backward(saved, own, after, dh, dm, dpre);
+    dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
+    Cell::update_backward(saved, own, before, dstate, dpre);
+    FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) dpre[s].store(gate + s * Map::L);
+    FR_UNROLL for (int q = Cell::kCarried; q < Cell::kState; ++q) dstate[q].store(carry + q * padded);
+  }
+};
+
+// Writes rows of C (n columns) of the user: what `from` holds, plus the product
+template <class Vec, class T = typename Vec::Scalar>
+struct StoreEpilogue {
+  const T* const* from;  // null: 0
+  T* const* C;
+  Index n;
+  template <int kRows, int kColumns>
+  FR_FN void begin(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      const Index j = (unit + c) * Vec::kLanes;
+      sums[r][c] = from ? load_first(from[row + r] + j, n - j) : Vec(0);
+    }
+  }
+  template <int kRows, int kColumns>
+  FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      const Index j = (unit + c) * Vec::kLanes;
+      store_first(C[row + r] + j, sums[r][c], n - j);
+    }
+  }
+};
+
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+struct Backward {
+  using Map = Layout<Cell, Vec>;
+  static constexpr int kPanel = Map::kColumnPanel;
+
+  struct Scratch {
+    Carve<T> carve;
+    // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step
+    T *W_hh, *W_ih, *unit_parameters, *carried;
+    // of the thread: zeros, rows of the step, rows of a chunk of dX
+    T* zeros;
+    const T **dG, **prev, **dy;
+    T** dx;
+    Scratch(const Dims& d, int rank, T* p) : carve{p} {
+      const Map map{d};
+      W_hh = carve.take(map.gate_rows() * map.padded());
+      W_ih = carve.take(map.gate_rows() * map.input_blocks() * Map::L);
+      unit_parameters = carve.take(map.padded() * Cell::kUnit);
+      carried = carve.take(d.B * map.state_ld());
+      const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
+      for (int i = 0; i <= rank; ++i) {
+        zeros = carve.take(map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld());
+        dG = carve.template take_as<const T*>(rows);
+        prev = carve.template take_as<const T*>(d.B);
+        dy = carve.template take_as<const T*>(d.B);
+        dx = carve.template take_as<T*>(rows);
+      }
+    }
+  };
+  static Index scratch_size(Dims d, int threads) {
+    return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec>::scratch_size(d, threads);
+  }
+
+  const BackwardArgs<T>& args;
+  const Team& team;
+  const Dims d = args.dims;
+  const Walk walk{args.dims, args.steps};
+  const Map map{args.dims};
+  const Share share = share_of<kPanel>(walk, map.blocks(), team);
+  const Scratch scratch{d, team.rank, args.scratch};
+
+  T* gates(Index s) const { return args.tape + walk.first(s) * map.gates_ld(); }
+  const T* states_before(Index s) const {
+    return args.tape + map.states_at() + (s ? d.B + walk.first(s - 1) : 0) * map.state_ld();
+  }
+  T* carried(Index b, int q) const { return scratch.carried + b * map.state_ld() + q * map.padded(); }
+
+  // Rows of dG as the operand of a product: only the slots fed by x, or by h, take part
+  RowOperand<T> dG_operand(bool of_x) const {
+    return {scratch.dG, Map::kGates * Map::L, (of_x ? Map::kX : Map::kH) * Map::L, map.blocks(),
+            Map::kSlots * Map::L};
+  }
+
+  void prepare(Range rows) const {
+    pack_columns<Cell, Vec, false>(d, args.weights.W_hh, d.H, scratch.W_hh,
+                                   part(panel_count<kPanel>(map.blocks()), team.rank, team.size));
+    if (args.dx.p)
+      pack_columns<Cell, Vec, true>(d, args.weights.W_ih, d.I, scratch.W_ih,
+                                    part(panel_count<kPanel>(map.input_blocks()), team.rank, team.size));
+    if constexpr (Cell::kUnit > 0)
+      if (team.rank == 0) pack_unit<Cell, Vec>(d, args.weights.unit, scratch.unit_parameters);
+    copy_or_zero<T>(nullptr, scratch.zeros, map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld());
+    for (Index b = rows.begin; b < rows.end; ++b)
+      for (int q = 0; q < Cell::kState; ++q)
+        copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * d.H : nullptr, carried(b, q), d.H);
+    team.barrier(team.context);
+  }
+
+  void step(Index s) const {
+    const Range rows = {share.rows.begin, smaller(share.rows.end, walk.active(s))};
+    const Index joining = walk.active(s + 1);
+    const T *before = states_before(s), *next = joining ? gates(s + 1) : nullptr;
+    for (Index b = rows.begin; b < rows.end; ++b) {
+      scratch.dG[b] = b < joining && !walk.cut(s + 1, b) ? next + b * map.gates_ld() : scratch.zeros;
+      scratch.prev[b] = walk.cut(s, b) ? scratch.zeros : before + b * map.state_ld();
+      scratch.dy[b] = walk.at(args.dy, s, b);
+    }
+    const StepBackwardEpilogue<Cell, Vec> epilogue{
+        gates(s), scratch.prev, states_before(s + 1), scratch.unit_parameters, scratch.dy, scratch.carried,
+        map.gates_ld(), map.state_ld(), map.padded(), d.H, joining};
+    const Packed<T> weights{scratch.W_hh, map.blocks(), map.gate_rows()};
+    RowOperand<T> dG = dG_operand(false);
+    if (!joining) dG.runs = 0;
+    if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, share.panels, epilogue);
+    else product<Vec, kPanel, 1>(dG, weights, rows, share.panels, epilogue);
+    if (args.steps.reset) cut_carried(s, rows);
+  }
+
+  // Nothing is carried across a reset. Only the units of this thread: others may still be at work on theirs.
+  void cut_carried(Index s, Range rows) const {
+    const Index panels = panel_count<kPanel>(map.blocks());
+    const Index begin = part(map.blocks(), share.panels.begin, panels).begin * Map::L;
+    const Index end = part(map.blocks(), share.panels.end, panels).begin * Map::L;
+    for (Index b = rows.begin; b < rows.end; ++b)
+      if (walk.cut(s, b))
+        for (int q = Cell::kCarried; q < Cell::kState; ++q)
+          copy_or_zero<T>(nullptr, carried(b, q) + begin, end - begin);
+  }
+
+  // dh0 = dG_0 W_hh, plus what is carried past the product
+  void initial_states(Range rows) const {
+    const Index joined = walk.active(0);
+    const T* first = joined ? gates(0) : nullptr;
+    for (Index b = share.rows.begin; b < share.rows.end; ++b) {
+      const bool ran = b < joined;
+      scratch.dG[b] = ran && !walk.cut(0, b) ? first + b * map.gates_ld() : scratch.zeros;
+      scratch.prev[b] = Cell::kCarried == 0 || !ran ? carried(b, 0) : scratch.zeros;
+      scratch.dx[b] = args.ds0[0] + walk.user_row(b) * d.H;
+    }
+    product<Vec, kPanel, 1>(dG_operand(false), Packed<T>{scratch.W_hh, map.blocks(), map.gate_rows()}, share.rows,
+                            share.panels, StoreEpilogue<Vec>{scratch.prev, scratch.dx, d.H});
+    for (Index b = rows.begin; b < rows.end; ++b)
+      for (int q = 1; q < Cell::kState; ++q)
+        copy_or_zero<T>(carried(b, q), args.ds0[q] + walk.user_row(b) * d.H, d.H);
+  }
+
+  // dX = dG W_ih, in chunks of rows that stay in L2 while all panels pass
+  void inputs(Range rows) const {
+    Cursor at(walk, part(d.R, team.rank, team.size).begin);
+    const Index end = part(d.R, team.rank, team.size).end;
+    while (at.row < end) {
+      Index n = 0;
+      for (; n < kChunkRows && at.row < end; ++n, at.next()) {
+        scratch.dG[n] = args.tape + at.row * map.gates_ld();
+        scratch.dx[n] = walk.at(args.dx, at.step, at.b);
+      }
+      product<Vec, kPanel, 1>(dG_operand(true), Packed<T>{scratch.W_ih, map.input_blocks(), map.gate_rows()}, {0, n},
+                              {0, panel_count<kPanel>(map.input_blocks())},
+                              StoreEpilogue<Vec>{args.add_dx ? scratch.dx : nullptr, scratch.dx, d.I});
+    }
+    if (args.add_dx) return;
+    for (Index b = rows.begin; b < rows.end; ++b)
+      for (Index t = walk.length(b); t < d.T; ++t)
+        copy_or_zero<T>(nullptr, args.dx.p + t * args.dx.step + walk.user_row(b) * args.dx.row, d.I);
+  }
+
+  void run() const {
+    const Range rows = team.split_units ? part(d.B, team.rank, team.size) : share.rows;
+    prepare(rows);
+    for (Index s = d.T - 1; s >= 0; --s) {
+      step(s);
+      if (team.split_units) team.barrier(team.context);
+    }
+    team.barrier(team.context);
+    initial_states(rows);
+    if (args.dx.p) inputs(rows);
+    WeightGradients<Cell, Vec>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
+  }
+};
+FR_NAMESPACE_END

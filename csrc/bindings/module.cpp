@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: MIT
+#include "register.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "Kernels of fastrnn. Not public: use the package fastrnn, which checks what is passed.";
+  fastrnn::register_runtime(m);
+  fastrnn::register_network(m);
+  fastrnn::register_pointwise(m);
+}

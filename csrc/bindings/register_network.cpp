@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: MIT
+// Networks and tapes. Kernels run without the GIL where they last longer than handing it over.
+#include <optional>
+#include "dispatch.h"
+#include "network.h"
+#include "register.h"
+namespace fastrnn {
+namespace {
+constexpr double kLongWork = 1e6;  // multiplications, ~20 us
+
+class ReleaseIf {
+ public:
+  explicit ReleaseIf(bool condition) { if (condition) release_.emplace(); }
+ private:
+  std::optional<py::gil_scoped_release> release_;
+};
+
+template <class T>
+const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell) {
+  const Kernels<T>& kernels = kernels_of<T>(find_target(isa));
+  for (int k = 0; k < kernels.count; ++k)
+    if (cell == kernels.cells[k].cell) return kernels.cells[k];
+  throw std::invalid_argument("no cell " + cell);
+}
+
+template <class T> class PyNetwork;
+
+// A tape and what it points to. `used` is set by the backward call that destroys it.
+template <class T>
+struct PyTape {
+  Tape<T> tape;
+  py::array x;
+  const PyNetwork<T>* network;
+  bool used = false;
+};
+
+template <class T>
+class PyNetwork {
+ public:
+  PyNetwork(const std::string& cell, Index input_size, Index hidden_size, int layers, int directions, bool bias,
+            const std::string& isa)
+      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell), {input_size, hidden_size, layers, directions, bias}),
+        flat_(net_.parameter_count()) {}
+
+  const std::string& isa() const { return isa_; }
+  std::vector<py::tuple> layout() const {
+    std::vector<py::tuple> all;
+    for (const Parameter& p : net_.layout())
+      all.push_back(py::make_tuple(
+          p.layer, p.direction, p.role,
+          p.columns ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
+    return all;
+  }
+
+  py::array flat() {
+    ++exposures_;
+    return flat_;
+  }
+
+  // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
+  // reset (T,B) uint8. Returns the final states and a tape where training.
+  py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
+                    py::array y, bool training) {
+    const Index steps = x.shape(0), batch_size = x.shape(1);
+    const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
+    require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
+    const Rows<T> y_rows = rows<T>(y, net_.outputs(), "y is not (T,B,D*H) with contiguous rows");
+    Batch batch = make_batch(steps, batch_size, lengths, reset);
+    const T* s0[kMaxState];
+    T* sT[kMaxState];
+    const py::tuple final_states = new_states(batch_size, sT);
+    read_states(states, batch_size, s0);
+    const auto packed = packed_weights();
+    std::unique_ptr<PyTape<T>> tape;
+    if (training) tape.reset(new PyTape<T>{{batch, x_rows, {}, {}}, x, this});
+    {
+      const ReleaseIf release(work(batch) > kLongWork);
+      net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
+    }
+    return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
+  }
+
+  bool owns(const PyTape<T>& tape) const { return tape.network == this; }
+
+  // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to. Returns dstates and the sum of squares.
+  py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
+                     py::array gradients) {
+    require(owns(tape) && !tape.used, "tape is used or of another network");
+    const Batch& batch = tape.tape.batch;
+    require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
+    const Rows<const T> dy_rows = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
+    Rows<T> dx_rows{nullptr, 0, 0};
+    if (!dx.is_none()) {
+      py::array dx_array = py::cast<py::array>(dx);
+      require(dx_array.ndim() == 3 && dx_array.shape(0) == batch.T && dx_array.shape(1) == batch.B, "dx does not match the tape");
+      dx_rows = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
+      if (batch.T == 0 || batch.B == 0) dx_rows.p = nullptr;
+    }
+    T* const to = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
+    const T* dsT[kMaxState];
+    T* ds0[kMaxState];
+    const py::tuple initial = new_states(batch.B, ds0);
+    read_states(dstates, batch.B, dsT);
+    tape.used = true;
+    double squares;
+    {
+      const ReleaseIf release(work(batch) > kLongWork);
+      squares = net_.backward(tape.tape, flat_.data(), dy_rows, dsT, dx_rows, ds0, to);
+      tape.tape.parts.clear();
+      tape.tape.between.clear();
+    }
+    tape.x = py::array();
+    return py::make_tuple(initial, squares);
+  }
+
+  // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
+  // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
+  py::object step(const py::object& x, const py::object& state, const py::object& out) {
+    if (!py::isinstance<py::array>(x) || net_.shape().directions != 1) return py::none();
+    const py::array input = py::reinterpret_borrow<py::array>(x);
+    const bool single = input.ndim() == 1;
+    if (!is_dense<T>(input) || input.ndim() < 1 || input.ndim() > 2 || input.shape(input.ndim() - 1) != net_.shape().I)
+      return py::none();
+    const Index B = single ? 1 : input.shape(0);
+    py::object next = state;
+    T* states[kMaxState];
+    const T* before[kMaxState] = {};
+    if (!state.is_none()) {
+      if (!step_states(state, B, single, states, !out.is_none())) return py::none();
+      for (int q = 0; q < net_.kernel().states; ++q) before[q] = states[q];
+    }
+    py::array y;
+    if (!out.is_none()) {
+      if (!py::isinstance<py::array>(out)) return py::none();
+      y = py::reinterpret_borrow<py::array>(out);
+      if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.shape().H ||
+          y.shape(y.ndim() - 1) != net_.shape().H)
+        return py::none();
+    } else {
+      y = single ? py::array_t<T>(net_.shape().H) : py::array_t<T>({B, net_.shape().H});
+    }
+    if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
+    run_step(B, static_cast<const T*>(input.data()), before, static_cast<T*>(y.mutable_data()), states);
+    return py::make_tuple(y, next);
+  }
+
+ private:
+  double work(const Batch& batch) const {
+    return double(batch.R) * double(net_.shape().H) * double(net_.shape().I + net_.shape().H) *
+           double(net_.kernel().gates * net_.parts());
+  }
+
+  static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
+    py::array a, b;
+    const Index* at = nullptr;
+    const unsigned char* cut = nullptr;
+    if (!lengths.is_none()) {
+      a = py::cast<py::array>(lengths);
+      at = dense<Index>(std::as_const(a), B, "lengths are not (B,) of int64");
+      for (Index k = 0; k < B; ++k) require(at[k] >= 0 && at[k] <= T_, "a length is beyond T");
+    }
+    if (!reset.is_none()) {
+      b = py::cast<py::array>(reset);
+      cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
+    }
+    return Batch(T_, B, at, cut);
+  }
+
+  // The layout of the kernels of what flat_ holds now. While nobody but this object holds flat_, which views of it do
+  // too, nobody can have written to it; else it may have changed since it was packed, and is packed for every call.
+  std::shared_ptr<const PackedWeights> packed_weights() {
+    if (packed_ && packed_at_ == exposures_) return packed_;
+    const bool exposed = Py_REFCNT(flat_.ptr()) > 1;
+    const long now = exposures_;
+    std::shared_ptr<const PackedWeights> packed;
+    {
+      const ReleaseIf release(double(net_.parameter_count()) > kLongWork / 10);
+      packed = std::make_shared<const PackedWeights>(net_.pack(flat_.data()));
+    }
+    packed_ = packed;
+    packed_at_ = exposed ? -1 : now;
+    return packed;
+  }
+
+  py::tuple new_states(Index B, T** at) const {
+    py::tuple all(net_.kernel().states);
+    for (int q = 0; q < net_.kernel().states; ++q) {
+      py::array_t<T> a({Index(net_.parts()), B, net_.shape().H});
+      at[q] = a.mutable_data();
+      all[size_t(q)] = a;
+    }
+    return all;
+  }
+
+  void read_states(const py::object& states, Index B, const T** at) const {
+    const int count = net_.kernel().states;
+    for (int q = 0; q < count; ++q) at[q] = nullptr;
+    if (states.is_none()) return;
+    const py::sequence all = py::cast<py::sequence>(states);
+    require(Index(all.size()) == count, "wrong number of states");
+    for (int q = 0; q < count; ++q) {
+      if (all[size_t(q)].is_none()) continue;
+      const py::array a = py::cast<py::array>(all[size_t(q)]);
+      at[q] = dense<T>(a, net_.parts() * B * net_.shape().H, "a state is not (parts,B,H)");
+    }
+  }
+
+  bool step_states(const py::object& state, Index B, bool single, T** at, bool write) const {
+    const int count = net_.kernel().states;
+    const bool tuple = py::isinstance<py::tuple>(state);
+    if (tuple != (count > 1) || (tuple && int(py::len(state)) != count)) return false;
+    for (int q = 0; q < count; ++q) {
+      const py::object item = tuple ? py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(state.ptr(), q)) : state;
+      if (!py::isinstance<py::array>(item)) return false;
+      py::array a = py::reinterpret_borrow<py::array>(item);
+      const int n = int(a.ndim());
+      if (!is_dense<T>(a) || n != (single ? 2 : 3) || a.shape(0) != net_.parts() || a.shape(n - 1) != net_.shape().H ||
+          (!single && a.shape(1) != B) || (write && !a.writeable()))
+        return false;
+      at[q] = static_cast<T*>(const_cast<void*>(a.data()));
+    }
+    return true;
+  }
+
+  py::object fresh_states(Index B, bool single, T** at) const {
+    py::tuple all(net_.kernel().states);
+    for (int q = 0; q < net_.kernel().states; ++q) {
+      py::array_t<T> a = single ? py::array_t<T>({Index(net_.parts()), net_.shape().H})
+                                : py::array_t<T>({Index(net_.parts()), B, net_.shape().H});
+      at[q] = a.mutable_data();
+      all[size_t(q)] = a;
+    }
+    return net_.kernel().states > 1 ? py::object(all) : py::object(all[0]);
+  }
+
+  void run_step(Index B, const T* x, const T* const* before, T* y, T* const* after) {
+    const Batch batch(1, B, nullptr, nullptr);
+    const auto packed = packed_weights();
+    const ReleaseIf release(work(batch) > kLongWork);
+    net_.forward(batch, *packed, {x, B * net_.shape().I, net_.shape().I}, before,
+                 {y, B * net_.shape().H, net_.shape().H}, after, nullptr);
+  }
+
+  const std::string isa_;
+  const Network<T> net_;
+  py::array_t<T> flat_;
+  long exposures_ = 0, packed_at_ = -1;  // how often flat_ was handed out: ever, and when packed_ was made
+  std::shared_ptr<const PackedWeights> packed_;
+};
+
+template <class T>
+void register_typed(py::module_& m, const char* network_name, const char* tape_name) {
+  using Net = PyNetwork<T>;
+  py::class_<PyTape<T>>(m, tape_name)
+      .def_readonly("used", &PyTape<T>::used)
+      .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
+      .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
+  py::class_<Net>(m, network_name)
+      .def(py::init<const std::string&, Index, Index, int, int, bool, const std::string&>(), py::arg("cell"),
+           py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers"), py::arg("num_directions"),
+           py::arg("bias"), py::arg("isa"))
+      .def_property_readonly("isa", &Net::isa)
+      .def_property_readonly("flat", &Net::flat)
+      .def("layout", &Net::layout)
+      .def("owns", &Net::owns, py::arg("tape"))
+      .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"), py::arg("y"),
+           py::arg("training"))
+      .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
+           py::arg("gradients"))
+      .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
+}
+}  // namespace
+
+void register_network(py::module_& m) {
+  register_typed<float>(m, "NetworkF32", "TapeF32");
+  register_typed<double>(m, "NetworkF64", "TapeF64");
+}
+}  // namespace fastrnn

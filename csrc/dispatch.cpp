@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: MIT
+#include "dispatch.h"
+#include <cstdlib>
+#include <stdexcept>
+#include "cpu.h"
+#include "target.h"
+namespace fastrnn {
+namespace {
+struct Candidate {
+  KernelTable table;
+  bool supported;
+};
+
+#define FR_TARGET(name, supported) {{#name, name::kernels_f32(), name::kernels_f64()}, supported}
+const std::vector<Candidate>& candidates() {  // in order of preference
+  static const std::vector<Candidate> all = {
+#if defined(FR_TARGETS_X86)
+      FR_TARGET(avx512, cpu_has_avx512()),
+      FR_TARGET(avx2, cpu_has_avx2()),
+#elif defined(FR_TARGETS_ARM)
+      FR_TARGET(neon, true),
+#endif
+      FR_TARGET(portable, true),
+      FR_TARGET(reference, true),
+  };
+  return all;
+}
+}  // namespace
+
+std::vector<std::string> available_targets() {
+  std::vector<std::string> names;
+  for (const Candidate& candidate : candidates())
+    if (candidate.supported) names.push_back(candidate.table.isa);
+  return names;
+}
+
+const KernelTable& find_target(const std::string& isa) {
+  const char* forced = std::getenv("FASTRNN_ISA");
+  const std::string name = !isa.empty() ? isa : forced ? forced : "";
+  for (const Candidate& candidate : candidates())
+    if (candidate.supported && (name.empty() || name == candidate.table.isa)) return candidate.table;
+  std::string message = (isa.empty() ? "FASTRNN_ISA=" : "target ") + name + " is not available on this processor, which has:";
+  for (const std::string& available : available_targets()) message += " " + available;
+  throw std::invalid_argument(message);
+}
+}  // namespace fastrnn

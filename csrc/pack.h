@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MIT
+// Layouts inside the library. L lanes; unit block u holds units u L ... u L + L - 1, the last one padded with zeros.
+//
+//   weights, forward   [panel][k][unit block of the panel][gate][lane]   k over I or H      (pack_rows)
+//   weights, backward  [panel][unit block, gate, lane = k][column block of the panel][lane] (pack_columns)
+//   bias               [unit block][slot][lane]         b_ih and b_hh summed where they meet in a slot
+//   unit parameters    [unit block][parameter][lane]
+//   gates              [row][unit block][slot][lane]    pre-activations, overwritten by saved, overwritten by dpre
+//   states             [row][state][padded H]           first B rows: s0; then the R rows, each after its step
+//
+// All gates of a unit are neighbours, so the sums of one tile are the pre-activations of whole units and the cell
+// runs on them in registers. Panels hold kPanel unit blocks so that every cell fills about four columns. Bias has the
+// stride of gates, so that a product starts from either by the same address.
+#pragma once
+#include "api.h"
+#include "gemm.h"
+FR_NAMESPACE_BEGIN
+template <class Cell>
+constexpr int first_slot(bool of_x) {
+  int first = Cell::kPre;
+  for (int g = 0; g < Cell::kGates; ++g) {
+    const int slot = of_x ? Cell::x_slot(g) : Cell::h_slot(g);
+    if (slot < first) first = slot;
+  }
+  return first;
+}
+
+// The gate whose row of W_ih (of_x) or W_hh feeds this slot; -1 where none does
+template <class Cell>
+constexpr int gate_of_slot(bool of_x, int slot) {
+  for (int g = 0; g < Cell::kGates; ++g)
+    if ((of_x ? Cell::x_slot(g) : Cell::h_slot(g)) == slot) return g;
+  return -1;
+}
+
+template <class Cell, class Vec>
+struct Layout {
+  using T = typename Vec::Scalar;
+  static constexpr int L = Vec::kLanes, kGates = Cell::kGates;
+  static constexpr int kX = first_slot<Cell>(true), kH = first_slot<Cell>(false);  // first slot fed by x, by h
+  static constexpr int kPanel = 4 / kGates > 1 ? 4 / kGates : 1;                   // unit blocks of a forward panel
+  static constexpr int kColumnPanel = 4;                                           // blocks of a backward panel
+  static constexpr int kSlots = Cell::kSaved;
+  static_assert(gate_of_slot<Cell>(true, kX + kGates - 1) >= 0, "slots fed by x must be consecutive");
+  static_assert(gate_of_slot<Cell>(false, kH + kGates - 1) >= 0, "slots fed by h must be consecutive");
+  static_assert(Cell::kSaved >= Cell::kPre, "dpre overwrites saved");
+
+  Dims dims;
+  FR_FN Index blocks() const { return (dims.H + L - 1) / L; }
+  FR_FN Index input_blocks() const { return (dims.I + L - 1) / L; }
+  FR_FN Index padded() const { return blocks() * L; }
+  FR_FN Index gates_ld() const { return blocks() * kSlots * L; }
+  FR_FN Index gate_rows() const { return padded() * kGates; }  // rows of W, every gate padded
+  FR_FN Index state_ld() const { return Cell::kState * padded(); }
+
+  // packed weights: W_ih, W_hh, bias, unit parameters
+  FR_FN Index W_hh_at() const { return gate_rows() * dims.I; }
+  FR_FN Index bias_at() const { return W_hh_at() + gate_rows() * dims.H; }
+  FR_FN Index unit_at() const { return bias_at() + gates_ld(); }
+  FR_FN Index packed_size() const { return unit_at() + padded() * Cell::kUnit; }
+
+  // tape: gates, states
+  FR_FN Index states_at() const { return dims.R * gates_ld(); }
+  FR_FN Index tape_size() const { return states_at() + (dims.B + dims.R) * state_ld(); }
+};
+
+// Transposes the block rows x columns at `from` (both at most L) to to[column * to_ld + row], zero-padding rows
+template <class Vec, class T = typename Vec::Scalar>
+FR_FN void copy_transposed(const T* from, Index from_ld, Index rows, Index columns, T* to, Index to_ld) {
+  Vec block[Vec::kLanes];
+  FR_UNROLL for (int r = 0; r < Vec::kLanes; ++r)
+    block[r] = r < rows ? load_first(from + r * from_ld, columns) : Vec(0);
+  transpose<T>(block);
+  FR_UNROLL for (int c = 0; c < Vec::kLanes; ++c) if (c < columns) block[c].store(to + c * to_ld);
+}
+
+// W (G*H,K) -> forward panels
+template <class Cell, class Vec, bool kOfX, class T = typename Vec::Scalar>
+void pack_rows(const Dims dims, const T* W, Index K, T* packed, Range panels) {
+  using Map = Layout<Cell, Vec>;
+  constexpr int L = Map::L, G = Map::kGates;
+  const Index blocks = Map{dims}.blocks(), count = panel_count<Map::kPanel>(blocks);
+  for (Index panel = panels.begin; panel < panels.end; ++panel) {
+    const Range units = part(blocks, panel, count);
+    const Index ld = (units.end - units.begin) * G * L;
+    for (Index u = units.begin; u < units.end; ++u)
+      for (int c = 0; c < G; ++c) {
+        const int gate = gate_of_slot<Cell>(kOfX, (kOfX ? Map::kX : Map::kH) + c);
+        const T* from = W + (gate * dims.H + u * L) * K;
+        T* to = packed + units.begin * G * L * K + ((u - units.begin) * G + c) * L;
+        for (Index k = 0; k < K; k += L)
+          copy_transposed<Vec>(from + k, K, dims.H - u * L, K - k < L ? K - k : L, to + k * ld, ld);
+      }
+  }
+}
+
+// W (G*H,N) -> backward panels: the product with dG reduces over the rows of W
+template <class Cell, class Vec, bool kOfX, class T = typename Vec::Scalar>
+void pack_columns(const Dims dims, const T* W, Index N, T* packed, Range panels) {
+  using Map = Layout<Cell, Vec>;
+  constexpr int L = Map::L, G = Map::kGates;
+  const Index blocks = (N + L - 1) / L, count = panel_count<Map::kColumnPanel>(blocks);
+  for (Index panel = panels.begin; panel < panels.end; ++panel) {
+    const Range columns = part(blocks, panel, count);
+    T* to = packed + columns.begin * L * Map{dims}.gate_rows();
+    for (Index u = 0; u < Map{dims}.blocks(); ++u)
+      for (int c = 0; c < G; ++c) {
+        const int gate = gate_of_slot<Cell>(kOfX, (kOfX ? Map::kX : Map::kH) + c);
+        for (Index j = u * L; j < (u + 1) * L; ++j)
+          for (Index n = columns.begin * L; n < columns.end * L; n += L, to += L)
+            (j < dims.H ? load_first(W + (gate * dims.H + j) * N + n, N - n) : Vec(0)).store(to);
+      }
+  }
+}
+
+// b_ih, b_hh (G*H), or null -> [unit block][slot][lane]
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+void pack_bias(const Dims dims, const Weights<const T>& w, T* packed) {
+  using Map = Layout<Cell, Vec>;
+  for (Index u = 0; u < Map{dims}.blocks(); ++u)
+    for (int slot = 0; slot < Map::kSlots; ++slot, packed += Map::L) {
+      const int x = gate_of_slot<Cell>(true, slot), h = gate_of_slot<Cell>(false, slot);
+      const Index j = u * Map::L, n = dims.H - j;
+      Vec sum(0);
+      if (w.b_ih && x >= 0) sum = sum + load_first(w.b_ih + x * dims.H + j, n);
+      if (w.b_hh && h >= 0) sum = sum + load_first(w.b_hh + h * dims.H + j, n);
+      sum.store(packed);
+    }
+}
+
+// (kUnit*H) -> [unit block][parameter][lane]
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+void pack_unit(const Dims dims, const T* unit, T* packed) {
+  for (Index j = 0; j < dims.H; j += Vec::kLanes)
+    for (int k = 0; k < Cell::kUnit; ++k, packed += Vec::kLanes)
+      load_first(unit + k * dims.H + j, dims.H - j).store(packed);
+}
+
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+FR_FN UnitParameters<Vec, Cell::kUnit> load_unit(const T* packed, Index unit) {
+  UnitParameters<Vec, Cell::kUnit> values;
+  if constexpr (Cell::kUnit > 0)
+    FR_UNROLL for (int k = 0; k < Cell::kUnit; ++k)
+      values[k] = Vec::load(packed + (unit * Cell::kUnit + k) * Vec::kLanes);
+  return values;
+}
+
+// All that forward needs, each member of the team its panels
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+void pack_forward(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
+  using Map = Layout<Cell, Vec>;
+  const Map map{d};
+  const Range panels = part(panel_count<Map::kPanel>(map.blocks()), team.rank, team.size);
+  pack_rows<Cell, Vec, true>(d, w.W_ih, d.I, packed, panels);
+  pack_rows<Cell, Vec, false>(d, w.W_hh, d.H, packed + map.W_hh_at(), panels);
+  if (team.rank) return;
+  pack_bias<Cell, Vec>(d, w, packed + map.bias_at());
+  if constexpr (Cell::kUnit > 0) pack_unit<Cell, Vec>(d, w.unit, packed + map.unit_at());
+}
+FR_NAMESPACE_END

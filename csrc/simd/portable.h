@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT
+// Any processor: 16-byte vectors, 16 registers assumed, no fused multiply-add.
+#pragma once
+#include "../cells/cell.h"
+FR_NAMESPACE_BEGIN
+constexpr int kVectorBytes = 16, kAccumulators = 12;
+FR_NAMESPACE_END
+#include "generic.h"
+FR_NAMESPACE_BEGIN
+template <class T> FR_FN Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return a * b + c; }
+FR_NAMESPACE_END

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT
+// THE file compiled once per instruction set and precision, with -DFR_ISA=<name> -DFR_SIMD='"simd/<name>.h"'
+// -DFR_TYPE=f32 or f64 and the flags of that set. Its only external symbol with a strong definition is
+// kernels_<type>() in the inline namespace FR_ISA.
+//
+// No STL and no static initialisers: the linker keeps ONE copy of a weak symbol such as vector::resize, perhaps the
+// one with AVX-512 instructions, and an old processor dies. A test fails on any weak symbol that two targets share.
+#include FR_SIMD
+#include "backward.h"
+#include "cells/cells.h"
+#include "pointwise.h"
+#include "target.h"
+#define FR_STRING2(s) #s
+#define FR_STRING(s) FR_STRING2(s)
+#define FR_JOIN2(a, b) a##b
+#define FR_JOIN(a, b) FR_JOIN2(a, b)
+
+FR_NAMESPACE_BEGIN
+namespace {
+using f32 = float;
+using f64 = double;
+using Scalar = FR_TYPE;
+
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+struct Entry {
+  static_assert(Cell::kState <= kMaxState, "raise kMaxState in api.h");
+  static Index packed_size(Dims d) { return Layout<Cell, Vec>{d}.packed_size(); }
+  static Index tape_size(Dims d) { return Layout<Cell, Vec>{d}.tape_size(); }
+  static void forward(const ForwardArgs<T>& args, const Team& team) { Forward<Cell, Vec>{args, team}.run(); }
+  static void backward(const BackwardArgs<T>& args, const Team& team) { Backward<Cell, Vec>{args, team}.run(); }
+
+  static constexpr Kernel<T> kernel(const char* id, const char* name) {
+    return {id, name, Cell::kGates, Cell::kState, Cell::kUnit, packed_size, tape_size,
+            Forward<Cell, Vec>::scratch_size, Backward<Cell, Vec>::scratch_size, pack_forward<Cell, Vec>, forward,
+            backward};
+  }
+};
+
+#define FR_CELL(name, type) \
+  Entry<type, Vec<Scalar>>::kernel(#name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name),
+constexpr Kernel<Scalar> kCells[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
+
+using Common = Pointwise<Vec<Scalar>>;
+constexpr PointwiseKernels<Scalar> kPointwise = {Common::adam, Common::sgd, Common::square_sum, Common::gather,
+                                                 Common::scatter_add};
+}  // namespace
+
+Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() { return {sizeof kCells / sizeof *kCells, kCells, &kPointwise}; }
+FR_NAMESPACE_END

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MIT
+#include "threads.h"
+#include <atomic>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+#include "cpu.h"
+#if defined(__unix__) || defined(__APPLE__)
+#include <pthread.h>
+#endif
+namespace fastrnn {
+namespace {
+constexpr int kSpins = 2000;  // ~20 us: longer than any imbalance of one step
+constexpr int kYields = 200;
+
+inline void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// A counter that only grows, and threads that wait for it to reach a value
+struct Counter {
+  alignas(64) std::atomic<unsigned long> value{0};
+  std::atomic<int> sleepers{0};
+  std::mutex mutex;
+  std::condition_variable changed;
+
+  void add() {
+    value.fetch_add(1);  // sequentially consistent, as sleepers: one of the two sides sees the other
+    if (sleepers.load() == 0) return;
+    { std::lock_guard<std::mutex> lock(mutex); }
+    changed.notify_all();
+  }
+  void wait(unsigned long target) {
+    for (int i = 0; i < kSpins; ++i) {
+      if (value.load(std::memory_order_acquire) >= target) return;
+      pause();
+    }
+    for (int i = 0; i < kYields; ++i) {
+      if (value.load(std::memory_order_acquire) >= target) return;
+      std::this_thread::yield();
+    }
+    sleepers.fetch_add(1);
+    {
+      std::unique_lock<std::mutex> lock(mutex);
+      changed.wait(lock, [&] { return value.load() >= target; });
+    }
+    sleepers.fetch_sub(1);
+  }
+};
+
+// size - 1 threads that wait for work. Every one of them takes part in the end of a run, also those beyond the team,
+// so that none can meet the work of the next run late.
+class Pool {
+ public:
+  explicit Pool(int size) : size_(size) {
+    for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { loop(rank); });
+  }
+  ~Pool() {
+    stop_ = true;
+    started_.add();
+    for (std::thread& thread : threads_) thread.join();
+  }
+  int size() const { return size_; }
+
+  void run(const Team& team, void (*work)(const void*, const Team&), const void* f) {
+    team_ = team;
+    team_.barrier = [](void* pool) { static_cast<Pool*>(pool)->meet(); };
+    team_.context = this;
+    work_ = work;
+    f_ = f;
+    met_.value.store(0, std::memory_order_relaxed);  // nobody waits on it between runs
+    started_.add();
+    work_as(0);
+    ended_.wait(++runs_ * static_cast<unsigned long>(size_ - 1));
+  }
+
+ private:
+  void work_as(int rank) {
+    Team team = team_;
+    team.rank = rank;
+    const FlushDenormals flush;
+    work_(f_, team);
+  }
+  void loop(int rank) {
+    for (unsigned long run = 1;; ++run) {
+      started_.wait(run);
+      if (stop_) return;
+      if (rank < team_.size) work_as(rank);
+      ended_.add();
+    }
+  }
+  // The n-th meeting is over when n * size arrivals have been counted.
+  void meet() {
+    const unsigned long size = static_cast<unsigned long>(team_.size);
+    const unsigned long before = met_.value.load(std::memory_order_relaxed);
+    met_.add();
+    met_.wait((before / size + 1) * size);
+  }
+
+  const int size_;
+  Counter started_, met_, ended_;
+  unsigned long runs_ = 0;
+  Team team_{};
+  void (*work_)(const void*, const Team&) = nullptr;
+  const void* f_ = nullptr;
+  bool stop_ = false;
+  std::vector<std::thread> threads_;
+};
+
+// Who has set `leased` owns `pool`.
+std::atomic<bool> leased{false};
+Pool* pool = nullptr;
+
+bool try_lease() {
+  static const bool at_fork = [] {
+#if defined(__unix__) || defined(__APPLE__)
+    // The threads of the pool stay behind in the parent; what the pool owns is left to leak in the child.
+    pthread_atfork(nullptr, nullptr, [] {
+      pool = nullptr;
+      leased.store(false);
+    });
+#endif
+    return true;
+  }();
+  bool expected = false;
+  return at_fork && leased.compare_exchange_strong(expected, true, std::memory_order_acquire);
+}
+
+int positive(const std::string& text) {
+  char* end = nullptr;
+  const long n = std::strtol(text.c_str(), &end, 10);
+  if (text.empty() || *end || n < 1 || n > 4096)
+    throw std::invalid_argument("FASTRNN_NUM_THREADS=" + text + " is not a number from 1 to 4096");
+  return static_cast<int>(n);
+}
+
+std::atomic<int> requested_count{0};  // 0: not decided yet
+}  // namespace
+
+int thread_count() {
+  int n = requested_count.load();
+  if (n) return n;
+  const char* forced = std::getenv("FASTRNN_NUM_THREADS");
+  n = forced ? positive(forced) : cpu_count();
+  requested_count.store(n);
+  return n;
+}
+
+void set_thread_count(int n) {
+  if (n < 1 || n > 4096) throw std::invalid_argument("number of threads is " + std::to_string(n) + ", not from 1 to 4096");
+  requested_count.store(n);
+}
+
+ThreadLease::ThreadLease(int wanted) : size_(1) {
+  const int count = thread_count();
+  if (wanted < 2 || count < 2 || !try_lease()) return;
+  try {
+    if (pool && pool->size() != count) {
+      delete pool;
+      pool = nullptr;
+    }
+    if (!pool) pool = new Pool(count);
+    size_ = wanted < count ? wanted : count;
+  } catch (...) {  // no more threads to be had: the caller's will do
+    leased.store(false, std::memory_order_release);
+  }
+}
+
+ThreadLease::~ThreadLease() {
+  if (size_ > 1) leased.store(false, std::memory_order_release);
+}
+
+void ThreadLease::run_erased(int threads, bool split_units, Work work, const void* f) {
+  if (threads > 1 && size_ > 1) {
+    pool->run(Team{0, threads < size_ ? threads : size_, split_units, nullptr, nullptr}, work, f);
+    return;
+  }
+  const FlushDenormals flush;
+  work(f, Team{0, 1, false, [](void*) {}, nullptr});
+}
+}  // namespace fastrnn
