@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+_Array = npt.NDArray[Any]
+
+def cells() -> dict[str, dict[str, int]]: ...
+def available() -> list[str]: ...
+def find_target(isa: str) -> str: ...
+def get_num_threads() -> int: ...
+def set_num_threads(n: int) -> None: ...
+def force_split(split: str | None) -> None: ...
+def release_memory() -> None: ...
+def adam(
+    param: _Array,
+    grad: _Array,
+    m: _Array,
+    v: _Array,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    scale: float,
+) -> None: ...
+def sgd(
+    param: _Array,
+    grad: _Array,
+    momentum_buffer: _Array | None,
+    first: bool,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    scale: float,
+) -> None: ...
+def square_sum(array: _Array) -> float: ...
+def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
+def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...
+
+class _Tape:
+    @property
+    def used(self) -> bool: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def batch(self) -> int: ...
+
+class TapeF32(_Tape): ...
+class TapeF64(_Tape): ...
+
+class _Network:
+    def __init__(
+        self,
+        cell: str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        num_directions: int,
+        bias: bool,
+        isa: str,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def flat(self) -> _Array: ...
+    def layout(self) -> list[tuple[int, int, str, tuple[int, ...], int]]: ...
+    def owns(self, tape: Any) -> bool: ...
+    def forward(
+        self,
+        x: _Array,
+        states: tuple[_Array | None, ...] | None,
+        lengths: npt.NDArray[np.int64] | None,
+        reset: npt.NDArray[np.uint8] | None,
+        y: _Array,
+        training: bool,
+    ) -> tuple[tuple[_Array, ...], Any]: ...
+    def backward(
+        self,
+        tape: Any,
+        dy: _Array,
+        dstates: tuple[_Array | None, ...] | None,
+        dx: _Array | None,
+        gradients: _Array,
+    ) -> tuple[tuple[_Array, ...], float]: ...
+    def step(self, x: Any, state: Any, out: Any) -> tuple[_Array, Any] | None: ...
+
+class NetworkF32(_Network): ...
+class NetworkF64(_Network): ...
