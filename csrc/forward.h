@@ -17,7 +17,7 @@ constexpr Index kChunkK = 512;     // of the reduction: the rows of a tile and a
 
 FR_FN Index smaller(Index a, Index b) { return a < b ? a : b; }
 FR_FN Index chunk_steps(const Dims& d) { return d.B >= kChunkRows ? 1 : kChunkRows / (d.B > 0 ? d.B : 1); }
-FR_FN Index chunk_rows(const Dims& d) { return smaller(d.R, chunk_steps(d) * d.B); }
+FR_FN Index chunk_rows(const Dims& d) { return smaller(d.T, chunk_steps(d)) * d.B; }
 
 // What one thread of the team works on
 struct Share { Range rows, panels; };
@@ -144,9 +144,10 @@ struct Forward {
   const Share share = share_of<Map::kPanel>(walk, map.blocks(), team);
   const Scratch scratch{d, args.tape != nullptr, team.rank, args.scratch};
 
-  T* gates(Index s, Index chunk) const {
-    return args.tape ? args.tape + walk.first(s) * map.gates_ld()
-                     : scratch.gates + (walk.first(s) - walk.first(chunk)) * map.gates_ld();
+  T* gates(Index s, Index chunk) const {  // row 0
+    if (args.tape) return args.tape + walk.first(s) * map.gates_ld();
+    // Every step has room for all of B: a thread may be a chunk ahead of another one, and their rows never meet.
+    return scratch.gates + (s - chunk) * d.B * map.gates_ld();
   }
   T* states_before(Index s) const {  // row 0; in inference two sets take turns
     if (!args.tape) return scratch.states + s % 2 * d.B * map.state_ld();

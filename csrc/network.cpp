@@ -12,6 +12,7 @@ Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* rese
   order_.resize(size_t(B));
   std::iota(order_.begin(), order_.end(), Index(0));
   std::stable_sort(order_.begin(), order_.end(), [&](Index a, Index b) { return lengths[a] > lengths[b]; });
+  user_lengths_.assign(lengths, lengths + B);
   for (Index b : order_) lengths_.push_back(lengths[b]);
   first_.assign(size_t(T) + 1, 0);
   size_t active = size_t(B);
@@ -55,9 +56,20 @@ Weights<U> Network<T>::weights(int part, U* flat) const {
 }
 
 template <class T>
-Rows<T> Network<T>::between(const Buffer& buffer, const Batch& batch) const {
-  return {buffer.as<T>(), batch.B * outputs(), outputs()};
+Rows<T> Network<T>::contiguous(const Buffer& buffer, const Batch& batch, Index width) {
+  return {buffer.as<T>(), batch.B * width, width};
 }
+
+template <class T>
+static void copy_rows(const Batch& batch, Index width, Rows<const T> from, Rows<T> to) {
+  for (Index t = 0; t < batch.T; ++t)
+    for (Index b = 0; b < batch.B; ++b)
+      if (t < batch.length_of_user_row(b))
+        std::copy_n(from.p + t * from.step + b * from.row, width, to.p + t * to.step + b * to.row);
+}
+
+template <class T>
+static Rows<const T> read_only(Rows<T> rows) { return {rows.p, rows.step, rows.row}; }
 
 template <class T>
 PackedWeights Network<T>::pack(const T* flat) const {
@@ -82,12 +94,17 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
 
   Rows<const T> input = x;
+  if (tape) {
+    tape->x = buffer_of<T>(batch.T * batch.B * shape_.I);
+    copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
+    input = read_only(contiguous(tape->x, batch, shape_.I));
+  }
   for (int layer = 0; layer < shape_.layers; ++layer) {
     Rows<T> output = y;
     if (layer + 1 < shape_.layers) {
       if (tape) tape->between.push_back(buffer_of<T>(between_size));
       else outputs_in_turn[layer % 2] = buffer_of<T>(between_size);
-      output = between(tape ? tape->between.back() : outputs_in_turn[layer % 2], batch);
+      output = contiguous(tape ? tape->between.back() : outputs_in_turn[layer % 2], batch, outputs());
     }
     const Dims d = batch.dims(inputs(layer), shape_.H);
     const Split split = choose_split(d, kernel_.gates, 1, lease.size());
@@ -105,7 +122,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
       }
       lease.run(split.threads, split.units, [&](const Team& team) { kernel_.forward(args, team); });
     }
-    input = {output.p, output.step, output.row};
+    input = read_only(output);
   }
 }
 
@@ -123,12 +140,10 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
   Rows<const T> d_output = dy;
   for (int layer = shape_.layers - 1; layer >= 0; --layer) {
     Rows<T> d_input = dx;
-    Rows<const T> input = tape.x;
+    Rows<const T> input = read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, inputs(layer)));
     if (layer > 0) {
       d_between[layer % 2] = buffer_of<T>(batch.T * batch.B * outputs());
-      d_input = between(d_between[layer % 2], batch);
-      const Rows<T> below = between(tape.between[size_t(layer) - 1], batch);
-      input = {below.p, below.step, below.row};
+      d_input = contiguous(d_between[layer % 2], batch, outputs());
     }
     const Dims d = batch.dims(inputs(layer), shape_.H);
     const Split split = choose_split(d, kernel_.gates, 3, lease.size());
@@ -146,7 +161,7 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
       lease.run(split.threads, split.units, [&](const Team& team) { kernel_.backward(args, team); });
       square_sum += part_squares;
     }
-    d_output = {d_input.p, d_input.step, d_input.row};
+    d_output = read_only(d_input);
   }
   return square_sum;
 }

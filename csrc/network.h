@@ -30,10 +30,11 @@ class Batch {
   Batch(Index T, Index B, const Index* lengths, const unsigned char* reset);
   Index T, B, R;
   Steps steps(bool reversed) const;
+  Index length_of_user_row(Index b) const { return user_lengths_.empty() ? T : user_lengths_[size_t(b)]; }
   Dims dims(Index I, Index H) const { return {T, B, I, H, R}; }
 
  private:
-  std::vector<Index> first_, order_, lengths_;
+  std::vector<Index> first_, order_, lengths_, user_lengths_;
   std::vector<unsigned char> reset_;
 };
 
@@ -46,9 +47,15 @@ struct PackedWeights {
 template <class T>
 struct Tape {
   Batch batch;
-  Rows<const T> x;               // of the caller, to be kept until backward
+  Buffer x;                      // (T,B,I) a copy, so that the caller may reuse its array; padding is not copied
   std::vector<Buffer> parts;     // tape of each part
   std::vector<Buffer> between;   // (T,B,directions*H) outputs of all layers but the last
+
+  void release() {
+    x = Buffer();
+    parts.clear();
+    between.clear();
+  }
 };
 
 template <class T>
@@ -77,7 +84,7 @@ class Network {
  private:
   Index inputs(int layer) const { return layer ? outputs() : shape_.I; }
   template <class U> Weights<U> weights(int part, U* flat) const;
-  Rows<T> between(const Buffer& buffer, const Batch& batch) const;
+  static Rows<T> contiguous(const Buffer& buffer, const Batch& batch, Index width);
 
   const Kernel<T>& kernel_;
   const NetworkShape shape_;

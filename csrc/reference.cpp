@@ -3,9 +3,10 @@
 //
 //   pre[x_slot(g)] += W_ih[g] x_t + b_ih[g]     pre[h_slot(g)] += W_hh[g] h_{t-1} + b_hh[g]     then the cell
 //
-// All arithmetic is double, also of the f32 kernels, whose results are rounded once, when they are stored. Rank 0
-// works, the other ranks return. Buffers hold doubles: packed the arrays of Weights one after the other; the tape
-// states [b][step][state][j], step = 0 ... T, then saved [b][step][j][slot].
+// All arithmetic is double, also of the f32 kernels, which round results when they are stored, and states after each
+// step, so that a stream of steps has the bits of the whole sequence. Rank 0 works, the other ranks return. Buffers
+// hold doubles: packed the arrays of Weights one after the other; the tape states [b][step][state][j], step = 0 ... T,
+// then saved [b][step][j][slot].
 #define FR_ISA reference
 #include "api.h"
 #include "cells/cells.h"
@@ -83,7 +84,7 @@ struct Reference {
         for (int q = 0; q < Q; ++q) state[q] = keep * prev[q * d.H + j];
         Cell::update(pre, unit_of(wide(a.packed) + G * d.H * (d.I + d.H + 2), d.H, j), state, saved);
         Cell::output(state[Cell::kMemory], state, saved);
-        for (int q = 0; q < Q; ++q) next[q * d.H + j] = state[q];
+        for (int q = 0; q < Q; ++q) next[q * d.H + j] = double(T(state[q]));
         for (int k = 0; k < S; ++k) saved_to[k] = saved[k];
         y[j] = T(state[0]);
       }

@@ -19,7 +19,7 @@ inline void require(bool condition, const char* what) {
 
 template <class T>
 bool is_dense(const py::array& a) {
-  return py::isinstance<py::array_t<T, py::array::c_style>>(a);
+  return py::isinstance<py::array_t<T, py::array::c_style>>(a) && reinterpret_cast<size_t>(a.data()) % alignof(T) == 0;
 }
 
 template <class T>
@@ -37,8 +37,10 @@ const T* dense(const py::array& a, Index size, const char* what) {
 template <class T>
 bool has_rows(const py::array& a, Index n) {
   constexpr Index size = sizeof(T);
-  return py::isinstance<py::array_t<T>>(a) && a.ndim() == 3 && a.shape(2) == n && (n < 2 || a.strides(2) == size) &&
-         a.strides(0) % size == 0 && a.strides(1) % size == 0 && reinterpret_cast<size_t>(a.data()) % alignof(T) == 0;
+  if (!py::isinstance<py::array_t<T>>(a) || a.ndim() != 3 || a.shape(2) != n) return false;
+  if (a.size() == 0) return true;  // strides mean nothing
+  return (n < 2 || a.strides(2) == size) && a.strides(0) % size == 0 && a.strides(1) % size == 0 &&
+         reinterpret_cast<size_t>(a.data()) % alignof(T) == 0;
 }
 template <class T>
 Rows<T> rows(py::array& a, Index n, const char* what) {

@@ -25,11 +25,10 @@ const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell) {
 
 template <class T> class PyNetwork;
 
-// A tape and what it points to. `used` is set by the backward call that destroys it.
+// `used` is set by the backward call that destroys the tape.
 template <class T>
 struct PyTape {
   Tape<T> tape;
-  py::array x;
   const PyNetwork<T>* network;
   bool used = false;
 };
@@ -72,7 +71,7 @@ class PyNetwork {
     read_states(states, batch_size, s0);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, x_rows, {}, {}}, x, this});
+    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}}, this});
     {
       const ReleaseIf release(work(batch) > kLongWork);
       net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
@@ -106,10 +105,8 @@ class PyNetwork {
     {
       const ReleaseIf release(work(batch) > kLongWork);
       squares = net_.backward(tape.tape, flat_.data(), dy_rows, dsT, dx_rows, ds0, to);
-      tape.tape.parts.clear();
-      tape.tape.between.clear();
+      tape.tape.release();
     }
-    tape.x = py::array();
     return py::make_tuple(initial, squares);
   }
 
@@ -140,6 +137,7 @@ class PyNetwork {
       y = single ? py::array_t<T>(net_.shape().H) : py::array_t<T>({B, net_.shape().H});
     }
     if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
+    if (!out.is_none() && overlap(B, input, y, states)) return py::none();
     run_step(B, static_cast<const T*>(input.data()), before, static_cast<T*>(y.mutable_data()), states);
     return py::make_tuple(y, next);
   }
@@ -220,6 +218,21 @@ class PyNetwork {
       at[q] = static_cast<T*>(const_cast<void*>(a.data()));
     }
     return true;
+  }
+
+  // Whether two of the arrays of a step in place share memory
+  bool overlap(Index B, const py::array& x, const py::array& y, T* const* states) const {
+    const int count = net_.kernel().states;
+    const char* begin[kMaxState + 2] = {static_cast<const char*>(x.data()), static_cast<const char*>(y.data())};
+    Index size[kMaxState + 2] = {x.nbytes(), y.nbytes()};
+    for (int q = 0; q < count; ++q) {
+      begin[q + 2] = reinterpret_cast<const char*>(states[q]);
+      size[q + 2] = net_.parts() * B * net_.shape().H * Index(sizeof(T));
+    }
+    for (int a = 0; a < count + 2; ++a)
+      for (int b = 0; b < a; ++b)
+        if (begin[a] < begin[b] + size[b] && begin[b] < begin[a] + size[a]) return true;
+    return false;
   }
 
   py::object fresh_states(Index B, bool single, T** at) const {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Every cell of cells.def.
 #pragma once
-#include "elman.h"
-#include "gru.h"
-#include "lstm.h"
+#define FR_CELL(name, type)
+#include "cells.def"
+#undef FR_CELL

@@ -53,7 +53,10 @@ class Gradients:
 
 @dataclass
 class Tape:
-    """What one `forward` in training mode leaves for one `backward`. It keeps x, which must not change until then."""
+    """What one `forward` in training mode leaves for one `backward`.
+
+    It holds copies of all that it needs: x, y and states may be overwritten in between.
+    """
 
     _core: Any = field(repr=False)
     _unbatched: bool = field(repr=False)
@@ -126,6 +129,11 @@ class Recurrent:
     def isa(self) -> str:
         """The target whose kernels run this net, one of `fastrnn.available()`."""
         return str(self._net.isa)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not name.startswith("_") and hasattr(self, name):
+            raise AttributeError(f"{name} of a {type(self).__name__} is fixed when it is created")
+        super().__setattr__(name, value)
 
     # ------------------------------------------------------------------ parameters
 
@@ -248,7 +256,8 @@ class Recurrent:
             raise ValueError("the tape has been used by a backward call; run forward again for another one")
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
-        dafter = _check.states("dstate", dstate, self.cell, self._STATES, self._state_shape(B, unbatched), self.dtype)
+        shape = self._state_shape(B, unbatched)
+        dafter = _check.states("dstate", dstate, self.cell, self._STATES, shape, self.dtype, parts_optional=True)
         count = sum(int(np.prod(shape)) for shape, _ in self._layout.values())
         gradients = np.zeros(count, self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
         dx, dx_rows = self._new(T, B, self.input_size, unbatched) if _check.flag("x_gradient", x_gradient) else (None, None)
@@ -284,13 +293,12 @@ class Recurrent:
         single = x.ndim == 1
         shape = self._state_shape(1 if single else x.shape[0], single)
         before = _check.states("state", state, self.cell, self._STATES, shape, self.dtype)
-        if before is not None:
-            before = tuple(np.zeros(shape, self.dtype) if a is None else a for a in before)
         if out is not None:
             _check.in_place("out", out, (*x.shape[:-1], self.hidden_size), self.dtype)
-            if state is not None:
-                for letter, a in zip(self._STATES, state if isinstance(state, (tuple, list)) else (state,)):
-                    _check.in_place(f"state {letter}", a, shape, self.dtype)
+            arrays = {} if state is None else dict(zip(self._STATES, state if isinstance(state, (tuple, list)) else [state]))
+            for letter, a in arrays.items():
+                _check.in_place(f"state {letter}", a, shape, self.dtype)
+            _check.apart(x_t=x, out=out, **{f"state {letter}": a for letter, a in arrays.items()})
         arranged = None if before is None else before if len(self._STATES) > 1 else before[0]
         result = self._net.step(x, arranged, out)
         assert result is not None, "a checked step is what the kernels take"
