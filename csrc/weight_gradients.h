@@ -157,10 +157,11 @@ struct WeightGradients {
     }
   }
 
+  // a holds zeros beyond the first n lanes
   FR_FN static void add(T* to, Vec a, Index n, SquareSum<T>& squares) {
     const Vec sum = load_first(to, n) + a;
     store_first(to, sum, n);
-    squares.add(load_first(to, n));  // as stored, and without what lies beyond n
+    squares.add(sum);
   }
 
   // Rows of C for one gate and unit block, transposed and added to dW (G*H,N)
