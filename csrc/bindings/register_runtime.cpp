@@ -27,6 +27,11 @@ void force(const py::object& split) {
 }  // namespace
 
 void register_runtime(py::module_& m) {
+#if defined(__clang__)
+  m.attr("compiler") = "clang " __clang_version__;
+#else
+  m.attr("compiler") = "g++ " __VERSION__;
+#endif
   m.def("cells", cells, "Cells by name, with their numbers of gates, states and parameters of single units.");
   m.def("available", available_targets, "Targets that this processor supports, best first.");
   m.def("find_target", [](const std::string& isa) { return find_target(isa).isa; }, py::arg("isa"),

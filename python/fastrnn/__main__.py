@@ -19,6 +19,7 @@ def info() -> int:
         "fastrnn": fastrnn.__version__,
         "python": f"{platform.python_version()} on {platform.system()} {platform.machine()}",
         "numpy": np.__version__,
+        "compiler": _core.compiler,
         "targets": ", ".join(fastrnn.available()),
         "active": fastrnn.active(),
         "threads": str(fastrnn.get_num_threads()),
