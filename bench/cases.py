@@ -50,7 +50,9 @@ SHAPES = [
 STEP_SHAPES = [(1, 1, 64, 64), (1, 1, 128, 128), (1, 1, 256, 256)]
 
 
-def cases(cells: list[str], modes: list[str], shapes: list[tuple[int, int, int, int]] | None = None) -> list[Case]:
+def cases(
+    cells: list[str], modes: list[str], shapes: list[tuple[int, int, int, int]] | None = None
+) -> list[Case]:
     """All cases of the given cells and modes."""
     return [
         Case(cell, mode, *shape)

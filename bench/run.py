@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compares this library with its peers: python bench/run.py [--peers torch] [--cells lstm gru] [--modes infer train step]
+"""Compares this library with its peers: python bench/run.py [--peers torch] [--cells lstm gru] [--modes train]
 
 Every peer runs in its own process. Results must agree before anything is timed. Each round times every peer in turn;
 a ratio is the median over rounds of (peer's time / ours in the same round), so above 1 ours is faster.
@@ -31,7 +31,9 @@ def environment() -> dict[str, Any]:
 
     model = platform.processor()
     if Path("/proc/cpuinfo").exists():
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0].split(":")[1].strip() if names else model
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     return {
@@ -84,7 +86,9 @@ def line(result: dict[str, Any]) -> str:
     """A row as a line of the table."""
     cells = [f"{name} {us:.4g} us" for name, us in result["microseconds"].items()]
     ratios = [f"{name} / ours {ratio:.2f}" for name, ratio in result["ratio"].items()]
-    return f"{result['case']:34s} " + "   ".join([*cells, f"{result['gflops']['fastrnn']:.1f} GFLOP/s", *ratios])
+    return f"{result['case']:34s} " + "   ".join(
+        [*cells, f"{result['gflops']['fastrnn']:.1f} GFLOP/s", *ratios]
+    )
 
 
 def start(names: list[str], threads: int) -> list[Peer]:
@@ -101,7 +105,9 @@ def start(names: list[str], threads: int) -> list[Peer]:
 
 def main() -> None:
     """Runs the cases, prints the table, writes it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--peers", nargs="*", default=[name for name in NAMES if name != "fastrnn"])
     parser.add_argument("--cells", nargs="*", default=list(GATES), choices=list(GATES))
     parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
@@ -120,7 +126,12 @@ def main() -> None:
         peer.close()
     if options.output:
         versions = {peer.name: peer.version for peer in peers}
-        report = {"environment": environment(), "threads": options.threads, "peers": versions, "results": results}
+        report = {
+            "environment": environment(),
+            "threads": options.threads,
+            "peers": versions,
+            "results": results,
+        }
         options.output.write_text(json.dumps(report, indent=1) + "\n")
 
 

@@ -1,358 +1,19 @@
 # SPDX-License-Identifier: MIT
-"""Recurrent layers with the semantics of torch.nn, on NumPy arrays.
+"""Recurrent layers: torch.nn's RNN, LSTM and GRU on NumPy arrays.
 
-Shapes: T steps, B batch, I input, H hidden, L layers, D directions (2 if bidirectional), G gates. Layer l reads the
-y of layer l-1, of both directions; a reverse direction runs from the end of each row to its start.
+What they share stands in `recurrent.py`, the equations of the cells in docs/cells.md.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from . import _check, _core
-from .runtime import active
-
-_Array = npt.NDArray[Any]
-State = Any  # an array (L*D,B,H), or for cells with several states a tuple of such arrays
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What backward measured on the way.
-
-    Attributes:
-        norm: L2 norm of `Gradients.flat` as it was stored.
-    """
-
-    norm: float
-
-
-@dataclass(frozen=True)
-class Gradients:
-    """What `backward` returns.
-
-    Attributes:
-        x: gradient of x, in its layout; None where it was not wanted.
-        state: gradient of the initial state, in the form of a state.
-        params: gradients of the parameters by name, views of `flat`.
-        flat: all of them in one array, laid out like `net.flat`.
-        stats: see `Stats`.
-    """
-
-    x: _Array | None
-    state: State
-    params: dict[str, _Array]
-    flat: _Array
-    stats: Stats
-
-
-@dataclass
-class Tape:
-    """What one `forward` in training mode leaves for one `backward`.
-
-    It holds copies of all that it needs: x, y and states may be overwritten in between.
-    """
-
-    _core: Any = field(repr=False)
-    _unbatched: bool = field(repr=False)
-
-    @property
-    def used(self) -> bool:
-        """Whether a backward pass has consumed this tape."""
-        return bool(self._core.used)
-
-
-class Recurrent:
-    """What RNN, LSTM and GRU share; not created by itself."""
-
-    _STATES: ClassVar[tuple[str, ...]] = ("h",)
-    _UNIT_ROLE: ClassVar[str] = "unit"
-
-    def __init__(
-        self,
-        cell: str,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        bidirectional: bool,
-        dtype: npt.DTypeLike,
-        seed: int | None,
-    ) -> None:
-        self.cell = cell
-        self.input_size = _check.size("input_size", input_size)
-        self.hidden_size = _check.size("hidden_size", hidden_size)
-        self.num_layers = _check.size("num_layers", num_layers)
-        self.bias = _check.flag("bias", bias)
-        self.batch_first = _check.flag("batch_first", batch_first)
-        self.bidirectional = _check.flag("bidirectional", bidirectional)
-        self.dtype: np.dtype[Any] = _check.compute_dtype(dtype)
-        self._create(active())
-        bound = self.hidden_size**-0.5
-        flat = self.flat
-        flat[:] = np.random.default_rng(seed).uniform(-bound, bound, flat.size)
-
-    def _create(self, isa: str) -> None:
-        """Makes the network of the kernels, its parameters not yet set."""
-        gates = _core.cells()[self.cell]["gates"]
-        widest = max(self.input_size, self.num_directions * self.hidden_size) + self.hidden_size + 2
-        _check.product(
-            layers=self.num_layers, directions=self.num_directions, gates=gates, hidden_size=self.hidden_size,
-            columns=widest,
-        )  # fmt: skip
-        network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
-        self._net: Any = network(
-            self.cell, self.input_size, self.hidden_size, self.num_layers, self.num_directions, self.bias, isa
-        )
-        self._layout: dict[str, tuple[tuple[int, ...], int]] = {
-            (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction: (shape, offset)
-            for layer, direction, role, shape, offset in self._net.layout()
-        }
-
-    @property
-    def num_directions(self) -> int:
-        """2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
-
-    @property
-    def output_size(self) -> int:
-        """Width of y: num_directions * hidden_size."""
-        return self.num_directions * self.hidden_size
-
-    @property
-    def isa(self) -> str:
-        """The target whose kernels run this net, one of `fastrnn.available()`."""
-        return str(self._net.isa)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not name.startswith("_") and hasattr(self, name):
-            raise AttributeError(f"{name} of a {type(self).__name__} is fixed when it is created")
-        super().__setattr__(name, value)
-
-    # ------------------------------------------------------------------ parameters
-
-    @property
-    def flat(self) -> _Array:
-        """All parameters in one array, in the order of `parameters()`. Writing to it changes the net.
-
-        While it or a view of it is held, every call lays the weights out anew for the kernels; let go of it before
-        calls that should be fast.
-        """
-        flat: _Array = self._net.flat
-        return flat
-
-    def _views(self, flat: _Array) -> dict[str, _Array]:
-        return {
-            name: flat[offset : offset + int(np.prod(shape))].reshape(shape)
-            for name, (shape, offset) in self._layout.items()
-        }
-
-    def parameters(self) -> dict[str, _Array]:
-        """Parameters by torch's names, as writeable views of `flat` (see there)."""
-        return self._views(self.flat)
-
-    def state_dict(self) -> dict[str, _Array]:
-        """Copies of the parameters by torch's names."""
-        return {name: view.copy() for name, view in self.parameters().items()}
-
-    def load_state_dict(self, mapping: Mapping[str, _Array]) -> None:
-        """Sets all parameters.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing is then changed.
-            TypeError: a value is no array of floating-point numbers.
-        """
-        shapes = {name: shape for name, (shape, _) in self._layout.items()}
-        values = _check.state_dict(mapping, shapes, repr(self), self.dtype)
-        for name, view in self.parameters().items():
-            view[...] = values[name]
-
-    # ------------------------------------------------------------------ whole sequences
-
-    def __call__(
-        self, x: _Array, state: State = None, *, lengths: Any = None, reset: _Array | None = None
-    ) -> tuple[_Array, State]:
-        """Inference: `forward` without a tape. Returns (y, state)."""
-        y, after, _ = self.forward(x, state, lengths=lengths, reset=reset, training=False)
-        return y, after
-
-    def forward(
-        self,
-        x: _Array,
-        state: State = None,
-        *,
-        lengths: Any = None,
-        reset: _Array | None = None,
-        training: bool = True,
-    ) -> tuple[_Array, State, Tape | None]:
-        """Runs the sequences, and records what backward needs.
-
-        Args:
-            x: (T,B,I), or (B,T,I) with batch_first, or (T,I) for one sequence. Any strides; floating-point dtypes other
-                than the net's are converted. T and B may be 0.
-            state: initial state (L*D,B,H), or (L*D,H) for one sequence; for LSTM the tuple (h, c). None is zeros.
-            lengths: (B,) integers from 0 to T, in any order. y is 0 past the end of a row, the final state is the
-                one at its end, the reverse direction starts there, and what x holds beyond is not read.
-            reset: bool in the layout of x without I. True at t: no state passes between t-1 and t. The state that
-                enters step t of the forward direction is zero, and so is the one that enters t-1 of the reverse one.
-            training: False records nothing; the tape is then None.
-
-        Returns:
-            y (T,B,D*H) in the layout of x, the final state, the tape.
-
-        Raises:
-            ValueError: a shape or value does not fit; nothing is then changed.
-            TypeError: an argument is no array, or of a wrong dtype.
-            MemoryError: there is not enough memory.
-        """
-        rows, unbatched = _check.sequence(x, self.input_size, self.dtype, self.batch_first, self._weight("weight_ih_l0"))
-        T, B, _ = rows.shape
-        before = _check.states("state", state, self.cell, self._STATES, self._state_shape(B, unbatched), self.dtype)
-        row_lengths = _check.lengths(self._no_lengths(lengths, unbatched), T, B)
-        cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
-        training = _check.flag("training", training)
-        gates = _core.cells()[self.cell]["gates"]
-        _check.product(T=T, B=B, width=max(self.output_size, self.input_size, 2 * gates * (self.hidden_size + 64)))
-        y, y_rows = self._new(T, B, self.output_size, unbatched)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training)
-        return y, self._state_of(after, unbatched), Tape(tape, unbatched) if training else None
-
-    def backward(
-        self,
-        tape: Tape,
-        dy: _Array | None = None,
-        dstate: State = None,
-        *,
-        flat: _Array | None = None,
-        x_gradient: bool = True,
-    ) -> Gradients:
-        """Back-propagation through time, over all steps, layers and directions. The parameters must be those of the forward call.
-
-        Args:
-            tape: of a forward call of this net; it can be used once.
-            dy: gradient of y, in its shape; None is zeros. Any strides.
-            dstate: gradient of the final state, in its form; None, also for one of several states, is zeros.
-            flat: an array like `net.flat` that the gradients of the parameters are ADDED to; else they are fresh.
-            x_gradient: False leaves out the gradient of x.
-
-        Raises:
-            ValueError: the tape was used or belongs to another net, or a shape does not fit; nothing is then changed.
-            TypeError: an argument is no array, or of a wrong dtype.
-            MemoryError: there is not enough memory.
-        """
-        if not isinstance(tape, Tape):
-            raise TypeError(f"tape is of type {type(tape).__name__}, not a tape of forward(training=True)")
-        if not isinstance(tape._core, _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64) or not self._net.owns(
-            tape._core
-        ):
-            raise ValueError(f"the tape belongs to another net than this {self!r}")
-        if tape.used:
-            raise ValueError("the tape has been used by a backward call; run forward again for another one")
-        T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
-        dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
-        shape = self._state_shape(B, unbatched)
-        dafter = _check.states("dstate", dstate, self.cell, self._STATES, shape, self.dtype, parts_optional=True)
-        count = sum(int(np.prod(shape)) for shape, _ in self._layout.values())
-        gradients = np.zeros(count, self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
-        dx, dx_rows = self._new(T, B, self.input_size, unbatched) if _check.flag("x_gradient", x_gradient) else (None, None)
-        before, squares = self._net.backward(tape._core, dy_rows, dafter, dx_rows, gradients)
-        return Gradients(
-            dx, self._state_of(before, unbatched), self._views(gradients), gradients, Stats(float(np.sqrt(squares)))
-        )
-
-    # ------------------------------------------------------------------ streaming
-
-    def step(self, x_t: _Array, state: State = None, out: _Array | None = None) -> tuple[_Array, State]:
-        """One step of a stream: the same bits as the whole sequence in one call.
-
-        Args:
-            x_t: (B,I), or (I,) for one stream.
-            state: (L,B,H) or (L,H), for LSTM the tuple (h, c), as the step before returned it. None starts.
-            out: where y goes. The arrays of `state` are then updated in place and returned, and nothing is allocated.
-
-        Returns:
-            y (B,H) or (H,), and the state.
-
-        Raises:
-            ValueError: a shape does not fit, or the net is bidirectional; nothing is then changed.
-            TypeError: an argument is no array, or of a wrong dtype.
-        """
-        result = self._net.step(x_t, state, out)  # None where anything has to be converted or is wrong
-        return result if result is not None else self._checked_step(x_t, state, out)
-
-    def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
-        if self.bidirectional:
-            raise ValueError("step runs forward in time, but this net is bidirectional")
-        x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
-        single = x.ndim == 1
-        shape = self._state_shape(1 if single else x.shape[0], single)
-        before = _check.states("state", state, self.cell, self._STATES, shape, self.dtype)
-        if out is not None:
-            _check.in_place("out", out, (*x.shape[:-1], self.hidden_size), self.dtype)
-            arrays = {} if state is None else dict(zip(self._STATES, state if isinstance(state, (tuple, list)) else [state]))
-            for letter, a in arrays.items():
-                _check.in_place(f"state {letter}", a, shape, self.dtype)
-            _check.apart(x_t=x, out=out, **{f"state {letter}": a for letter, a in arrays.items()})
-        arranged = None if before is None else before if len(self._STATES) > 1 else before[0]
-        result = self._net.step(x, arranged, out)
-        assert result is not None, "a checked step is what the kernels take"
-        return result  # type: ignore[no-any-return]
-
-    # ------------------------------------------------------------------ helpers
-
-    def _weight(self, name: str) -> str:
-        return f"{name} {self._layout[name][0]}"
-
-    def _state_shape(self, B: int, unbatched: bool) -> tuple[int, ...]:
-        parts = self.num_layers * self.num_directions
-        return (parts, self.hidden_size) if unbatched else (parts, B, self.hidden_size)
-
-    def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
-        shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays
-        return shaped if len(self._STATES) > 1 else shaped[0]
-
-    def _new(self, T: int, B: int, n: int, unbatched: bool) -> tuple[_Array, _Array]:
-        """An array in the layout of x, and its view (T,B,n)."""
-        if unbatched:
-            a = np.empty((T, n), self.dtype)
-            return a, a[:, None]
-        if self.batch_first:
-            a = np.empty((B, T, n), self.dtype)
-            return a, a.transpose(1, 0, 2)
-        a = np.empty((T, B, n), self.dtype)
-        return a, a
-
-    @staticmethod
-    def _no_lengths(lengths: Any, unbatched: bool) -> Any:
-        if lengths is not None and unbatched:
-            raise ValueError("lengths go with a batch, but x is one sequence (T,I): pass its first steps instead")
-        return lengths
-
-    def _options(self) -> dict[str, Any]:
-        """Arguments of the constructor that differ from their defaults, for repr."""
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "bidirectional": False}
-        options = {name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value}
-        return options | ({} if self.dtype == np.float32 else {"dtype": str(self.dtype)})
-
-    def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self._options().items())
-        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        attributes = {name: value for name, value in vars(self).items() if name not in ("_net", "_layout")}
-        return attributes | {"_parameters": self.flat.copy()}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        parameters = attributes.pop("_parameters")
-        vars(self).update(attributes)
-        self._create(active())
-        self.flat[:] = parameters
+from . import _check
+from .recurrent import Recurrent
 
 
 class RNN(Recurrent):
@@ -394,10 +55,14 @@ class RNN(Recurrent):
     ) -> None:
         self.nonlinearity = _check.choice("nonlinearity", nonlinearity, ("tanh", "relu"))
         cell = f"rnn_{self.nonlinearity}"
-        super().__init__(cell, input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed)
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
+        )
 
     def _options(self) -> dict[str, Any]:
-        return super()._options() | ({} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity})
+        return super()._options() | (
+            {} if self.nonlinearity == "tanh" else {"nonlinearity": self.nonlinearity}
+        )
 
 
 class LSTM(Recurrent):
@@ -428,7 +93,9 @@ class LSTM(Recurrent):
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        super().__init__("lstm", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed)
+        super().__init__(
+            "lstm", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
+        )
 
 
 class GRU(Recurrent):
@@ -457,4 +124,15 @@ class GRU(Recurrent):
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
-        super().__init__("gru", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed)
+        super().__init__(
+            "gru", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
+        )
+
+
+#: How a layer of each cell is made, by the names of csrc/cells/cells.def
+CELLS: Mapping[str, Callable[..., Recurrent]] = {
+    "rnn_tanh": partial(RNN, nonlinearity="tanh"),
+    "rnn_relu": partial(RNN, nonlinearity="relu"),
+    "gru": GRU,
+    "lstm": LSTM,
+}

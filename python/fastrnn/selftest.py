@@ -10,18 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
-from .layers import GRU, LSTM, RNN, Recurrent
+from .layers import CELLS
 from .runtime import available, using
 
 _T, _B, _I, _H = 6, 5, 7, 19  # tails of every vector width, and several rows a tile
-
-
-def _net(cell: str, dtype: str) -> Recurrent:
-    if cell == "lstm":
-        return LSTM(_I, _H, bidirectional=True, dtype=dtype, seed=0)
-    if cell == "gru":
-        return GRU(_I, _H, bidirectional=True, dtype=dtype, seed=0)
-    return RNN(_I, _H, bidirectional=True, nonlinearity=cell.removeprefix("rnn_"), dtype=dtype, seed=0)
 
 
 def _results(cell: str, dtype: str, isa: str) -> list[npt.NDArray[Any]]:
@@ -29,7 +21,7 @@ def _results(cell: str, dtype: str, isa: str) -> list[npt.NDArray[Any]]:
     rng = np.random.default_rng(0)
     x, dy = (rng.normal(size=(_T, _B, n)).astype(np.float32).astype(dtype) for n in (_I, 2 * _H))
     with using(isa):
-        net = _net(cell, dtype)
+        net = CELLS[cell](_I, _H, bidirectional=True, dtype=dtype, seed=0)
     y, _, tape = net.forward(x, lengths=[6, 0, 3, 5, 6])
     assert tape is not None
     gradients = net.backward(tape, dy)
@@ -47,7 +39,8 @@ def main() -> int:
                 error = max(float(np.abs(a - b).max() / np.abs(b).max()) for a, b in zip(got, want))
                 bound = 8 * math.ceil(math.log2((_I + _H) * _T)) * np.finfo(dtype).eps
                 wrong += not error <= bound
+                kernel = f"{cell}_{dtype.replace('float', 'f')}__{isa}"
                 verdict = "ok" if error <= bound else f"WRONG: more than {bound:.1e}"
-                print(f"{cell}_{'f32' if dtype == 'float32' else 'f64'}__{isa:10s} error {error:.1e}  {verdict}")
+                print(f"{kernel:24s} error {error:.1e}  {verdict}")
     print(f"{wrong} wrong" if wrong else "all kernels agree with the reference")
     return 1 if wrong else 0

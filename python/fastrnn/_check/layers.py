@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""Checks of what layers are given: sequences, states, masks, gradients, parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .values import Array, array, dense, floats
+
+
+def _with_contiguous_rows(a: Array) -> Array:
+    """Rows (the last axis) contiguous and aligned; any strides beyond. Copied only where it is not so."""
+    item = a.itemsize
+    contiguous = a.shape[-1] < 2 or a.strides[-1] == item
+    if contiguous and a.flags.aligned and all(stride % item == 0 for stride in a.strides):
+        return a
+    return a.copy()
+
+
+def sequence(
+    x: object, input_size: int, dtype: np.dtype[Any], batch_first: bool, weight: str
+) -> tuple[Array, bool]:
+    """x as (T,B,I) with contiguous rows, and whether it came without a batch."""
+    given = array("x", x)
+    layout = "(B,T,I)" if batch_first else "(T,B,I)"
+    if given.ndim not in (2, 3):
+        raise ValueError(f"x has shape {given.shape}, but {layout} or, without a batch, (T,I) is needed")
+    if given.shape[-1] != input_size:
+        raise ValueError(
+            f"x has I={given.shape[-1]} (shape {given.shape}) but {weight} expects I={input_size}"
+        )
+    unbatched = given.ndim == 2
+    x3 = given[:, None] if unbatched else given.transpose(1, 0, 2) if batch_first else given
+    return _with_contiguous_rows(floats("x", x3, dtype)), unbatched
+
+
+def states(
+    name: str,
+    value: object,
+    cell: str,
+    letters: tuple[str, ...],
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    parts_optional: bool = False,
+) -> tuple[Array | None, ...] | None:
+    """The states of a cell, `letters` for each, as dense arrays of `shape`; None for zeros."""
+    if value is None:
+        return None
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if not isinstance(value, (tuple, list, np.ndarray)):
+        raise TypeError(f"{name} is of type {type(value).__name__}, not made of NumPy arrays")
+    if len(items) != len(letters) or (len(letters) > 1) != isinstance(value, (tuple, list)):
+        form = f"the tuple ({', '.join(letters)})" if len(letters) > 1 else f"one array {letters[0]}"
+        got = f"a tuple of {len(items)}" if isinstance(value, (tuple, list)) else "one array"
+        raise ValueError(f"{name} is {got}, but the state of {cell} is {form}")
+    result: list[Array | None] = []
+    for letter, item in zip(letters, items):
+        if item is None and parts_optional:
+            result.append(None)
+            continue
+        a = floats(f"{name} {letter}", item, dtype)
+        if a.shape != shape:
+            raise ValueError(f"{name} {letter} has shape {a.shape}, but this net and x need {shape}")
+        result.append(dense(a))
+    return tuple(result)
+
+
+def lengths(value: object, T: int, B: int) -> npt.NDArray[np.int64] | None:
+    """lengths (B,) of integers from 0 to T."""
+    if value is None:
+        return None
+    given = np.asarray(value)
+    if given.size == 0 and isinstance(value, (list, tuple)):
+        given = given.astype(np.int64)
+    if given.dtype.kind not in "iu":
+        raise TypeError(f"lengths has dtype {given.dtype}, but integers are needed")
+    if given.shape != (B,):
+        raise ValueError(f"lengths has shape {given.shape}, but x has B={B} rows, so ({B},) is needed")
+    wrong = np.flatnonzero((given < 0) | (given > T))
+    if wrong.size:
+        b = int(wrong[0])
+        raise ValueError(f"lengths[{b}] is {given[b]}, but x has T={T} steps, so 0 to {T} is needed")
+    return dense(given.astype(np.int64, copy=False))
+
+
+def reset(value: object, T: int, B: int, batch_first: bool, unbatched: bool) -> npt.NDArray[np.uint8] | None:
+    """reset of bools in the layout of x, as (T,B) of bytes."""
+    if value is None:
+        return None
+    given = array("reset", value)
+    if given.dtype.kind != "b":
+        raise TypeError(f"reset has dtype {given.dtype}, but bool is needed")
+    want = (T,) if unbatched else (B, T) if batch_first else (T, B)
+    if given.shape != want:
+        raise ValueError(f"reset has shape {given.shape}, but x needs {want}")
+    rows = given.reshape(T, 1) if unbatched else given.T if batch_first else given
+    return dense(rows.astype(np.uint8))
+
+
+def output_gradient(
+    dy: object, T: int, B: int, outputs: int, dtype: np.dtype[Any], batch_first: bool, unbatched: bool
+) -> Array:
+    """dy in the layout of y as (T,B,outputs) with contiguous rows; None is zeros."""
+    if dy is None:
+        return np.broadcast_to(np.zeros(outputs, dtype), (T, B, outputs))
+    given = floats("dy", dy, dtype)
+    want = (T, outputs) if unbatched else (B, T, outputs) if batch_first else (T, B, outputs)
+    if given.shape != want:
+        raise ValueError(f"dy has shape {given.shape}, but y has {want}")
+    rows = given[:, None] if unbatched else given.transpose(1, 0, 2) if batch_first else given
+    return _with_contiguous_rows(rows)
+
+
+def gradient_buffer(flat: object, count: int, dtype: np.dtype[Any]) -> Array:
+    """A buffer that parameter gradients are added to."""
+    given = array("flat", flat)
+    if given.dtype != dtype:
+        raise TypeError(f"flat has dtype {given.dtype}, but the parameters have {dtype}")
+    if given.shape != (count,):
+        raise ValueError(f"flat has shape {given.shape}, but the parameters have ({count},)")
+    if not (given.flags.c_contiguous and given.flags.writeable and given.flags.aligned):
+        raise ValueError("flat must be contiguous, aligned and writeable to be added to")
+    return given
+
+
+def step_input(x_t: object, input_size: int, dtype: np.dtype[Any], weight: str) -> Array:
+    """One step (B,I), or (I,) for one stream, dense."""
+    given = floats("x_t", x_t, dtype)
+    if given.ndim not in (1, 2):
+        raise ValueError(f"x_t has shape {given.shape}, but one step is (B,I) or (I,)")
+    if given.shape[-1] != input_size:
+        raise ValueError(
+            f"x_t has I={given.shape[-1]} (shape {given.shape}) but {weight} expects I={input_size}"
+        )
+    return dense(given)
+
+
+def apart(**arrays: Array) -> None:
+    """Arrays of which some are written while others are read: no two may share memory."""
+    names = list(arrays)
+    for k, name in enumerate(names):
+        for other in names[:k]:
+            if np.shares_memory(arrays[name], arrays[other]):
+                raise ValueError(
+                    f"{name} and {other} share memory, but a step in place reads one and writes the other"
+                )
+
+
+def state_dict(
+    mapping: object, want: Mapping[str, tuple[int, ...]], owner: str, dtype: np.dtype[Any]
+) -> dict[str, Array]:
+    """Parameters by name: every name of `want`, no other, each in its shape."""
+    if not isinstance(mapping, Mapping):
+        raise TypeError(
+            f"parameters are of type {type(mapping).__name__}, not a mapping from names to arrays"
+        )
+    missing, extra = sorted(set(want) - set(mapping)), sorted(map(str, set(mapping) - set(want)))
+    if missing or extra:
+        parts = [f"lacks {', '.join(missing)}"] * bool(missing) + [f"has unknown {', '.join(extra)}"] * bool(
+            extra
+        )
+        raise ValueError(f"the mapping {' and '.join(parts)}; {owner} has {', '.join(want)}")
+    result = {}
+    for name, shape in want.items():
+        result[name] = floats(name, mapping[name], dtype)
+        if result[name].shape != shape:
+            raise ValueError(f"{name} has shape {result[name].shape}, but {owner} has {shape}")
+    return result

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""Checks of single values: sizes, words, arrays."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# Most elements of one buffer of the kernels: their byte counts must fit into 63 bits
+_MOST_ELEMENTS = 2**59
+
+
+def size(name: str, value: object, least: int = 1) -> int:
+    """An integer of at least `least`."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), not an integer") from None
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r}, not an integer")
+    if number < least:
+        raise ValueError(f"{name} is {number}, but must be at least {least}")
+    return number
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), not a bool")
+    return bool(value)
+
+
+def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    """One of a few words."""
+    if value not in allowed:
+        raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}")
+    return str(value)
+
+
+def compute_dtype(value: object) -> np.dtype[Any]:
+    """float32 or float64."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise TypeError(f"dtype is {value!r}, but must be float32 or float64") from None
+    if dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        raise TypeError(f"dtype is {dtype}, but must be float32 or float64")
+    return np.dtype(dtype.type)
+
+
+def product(**sizes: int) -> int:
+    """The product of sizes, which must be an array that 64-bit machines can address."""
+    total = 1
+    for value in sizes.values():
+        total *= value
+    if total > _MOST_ELEMENTS:
+        listed = " * ".join(f"{name}={value}" for name, value in sizes.items())
+        raise ValueError(
+            f"{listed} is {total} elements, more than the {_MOST_ELEMENTS} that can be addressed"
+        )
+    return total
+
+
+def array(name: str, value: object) -> Array:
+    """A NumPy array of any kind."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name} is of type {type(value).__name__}, not a NumPy array")
+    return value
+
+
+def floats(name: str, value: object, dtype: np.dtype[Any]) -> Array:
+    """An array of floating-point numbers as `dtype`: the same array where it has it, else converted once."""
+    given = array(name, value)
+    if given.dtype.kind != "f":
+        raise TypeError(
+            f"{name} has dtype {given.dtype}, but floating-point numbers are needed (net: {dtype})"
+        )
+    return given if given.dtype == dtype else given.astype(dtype)
+
+
+def dense(a: Array) -> Array:
+    """C-contiguous and aligned; copied only where it is not so."""
+    return np.require(a, requirements=["C_CONTIGUOUS", "ALIGNED"])
+
+
+def in_place(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """An array that a step writes to."""
+    given = array(name, value)
+    if given.dtype != dtype:
+        raise TypeError(f"{name} has dtype {given.dtype}, but is written in place, so {dtype} is needed")
+    if given.shape != shape:
+        raise ValueError(f"{name} has shape {given.shape}, but is written in place, so {shape} is needed")
+    if not (given.flags.c_contiguous and given.flags.writeable and given.flags.aligned):
+        raise ValueError(f"{name} is written in place, so it must be contiguous, aligned and writeable")

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: MIT
+# name
+"""Models in files: safetensors, with the model's form as JSON in the metadata.
+
+    metadata["fastrnn"] = {"format": 1, "class": "NToN", "arguments": {...}}        tensors: the state_dict
+
+A file is data: its class is looked up in a table, its arguments pass the constructor's checks, and nothing in
+    it is
+executed. It is written beside its place and moved there, so that nobody, not even after a crash, sees half of
+one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
+
+from . import _check
+from .embedding import Embedding
+
+if TYPE_CHECKING:
+    from .topologies.model import Model
+
+FORMAT = 1
+_KEY = "fastrnn"
+
+
+def save(model: Model, path: str | os.PathLike[str]) -> None:
+    """See `Model.save`."""
+    place = Path(_check.path(path))
+    form = {"format": FORMAT, "class": type(model).__name__, "arguments": model.arguments}
+    content: bytes = _safetensors("numpy").save(model.state_dict(), {_KEY: json.dumps(form, default=_plain)})
+    _write_whole(place, content)
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+    """The model that `Model.save` wrote to a file.
+
+    Raises:
+        ImportError: safetensors is not installed (pip install fastrnn[io]).
+        OSError: the file cannot be read.
+        ValueError: the file is damaged, or holds no model, or one of another version, or its tensors do not
+            fit the model it describes. Nothing from the file is executed.
+
+    >>> model = load("tagger.safetensors")  # doctest: +SKIP
+    """
+    from .topologies import MODELS  # they import this module
+
+    path = _check.path(path)
+    metadata, tensors = _read(path)
+    name, arguments = _form(path, metadata)
+    if name not in MODELS:
+        raise ValueError(f"{path} holds a model of class {name!r}, but this version knows {sorted(MODELS)}")
+    try:
+        make: Callable[..., Model] = MODELS[name]
+        dtype = _check.compute_dtype(arguments["dtype"])
+        _check.stored_tensors(tensors, dtype, MODELS[name].least_parameters(arguments))
+        model = make(**arguments, seed=0)
+        model.load_state_dict(tensors)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ValueError(f"{path} does not fit the {name} it describes: {error}") from None
+    return model
+
+
+def _form(path: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """Class and arguments that the metadata describe."""
+    if _KEY not in metadata:
+        raise ValueError(f"{path} holds no model: its metadata have {sorted(metadata)}, but not {_KEY!r}")
+    try:
+        form = json.loads(metadata[_KEY], object_hook=_from_plain)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: what describes the model is no JSON ({error})") from None
+    version = form.get("format") if isinstance(form, dict) else None
+    if version != FORMAT or isinstance(version, bool):
+        raise ValueError(f"{path} has format {version!r}, but this version of fastrnn reads format {FORMAT}")
+    name, arguments = form.get("class"), form.get("arguments")
+    if not isinstance(name, str) or not isinstance(arguments, dict):
+        raise ValueError(f"{path} is damaged: what describes the model names no class and arguments")
+    return name, arguments
+
+
+def _read(path: str) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+    """Metadata and tensors of a safetensors file."""
+    module = _safetensors("")
+    with open(path, "rb"):  # so that a file that is not there is an OSError, not a damaged one
+        pass
+    try:
+        with module.safe_open(path, framework="np") as file:
+            names = file.keys()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (module.SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no whole safetensors file: {error}") from None
+
+
+def _plain(value: Any) -> dict[str, int]:
+    """JSON for an argument that is no plain value."""
+    if isinstance(value, Embedding):
+        return {"vocabulary": value.vocabulary, "size": value.size}
+    raise TypeError(f"{type(value).__name__} has no form in a file")
+
+
+def _from_plain(value: dict[str, Any]) -> Any:
+    """The inverse of `_plain`."""
+    return Embedding(**value) if value.keys() == {"vocabulary", "size"} else value
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    """Writes a file beside its place, to the disk, then moves it there."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        with open(beside, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _safetensors(module: str) -> Any:
+    """A module of the safetensors package, imported when a model is saved or loaded."""
+    try:
+        return importlib.import_module(f"safetensors.{module}".rstrip("."))
+    except ImportError:
+        raise ImportError("saving and loading models needs safetensors: pip install fastrnn[io]") from None

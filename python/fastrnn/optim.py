@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""Optimizers over flat parameter buffers, with the equations of torch.optim.
+
+An update is one fused pass in C++ over each buffer: it scales the gradient (for clipping by global norm),
+adds weight decay, updates the optimizer's state and the parameters. State is made at the first update, and
+the optimizer then
+belongs to those buffers: using it for others would mix up their states, and is an error.
+"""
+
+from __future__ import annotations
+
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _check, _core
+
+_Array = npt.NDArray[Any]
+
+
+class Optimizer(ABC):
+    """What all optimizers share: the buffers they belong to and the number of updates.
+
+    Attributes:
+        lr: learning rate; may be set between updates.
+        steps: updates made so far.
+    """
+
+    def __init__(self, lr: float) -> None:
+        self.lr = _check.number("lr", lr, 0.0)
+        self.steps = 0
+        # Weak, because a layer packs its weights for every call while anybody holds its buffer.
+        self._owners: list[weakref.ref[_Array]] = []
+        self._sizes: list[int] = []
+
+    def update(self, parameters: Sequence[_Array], gradients: Sequence[_Array], scale: float = 1.0) -> None:
+        """One step down the gradient, in place.
+
+        Args:
+            parameters: the buffers to update, each 1-D, C-contiguous, float32 or float64; the same ones at
+                every call.
+            gradients: one buffer for each of the parameters, of the same size and dtype; not changed.
+            scale: factor for all gradients (see `Clip.scale`).
+
+        Raises:
+            TypeError: a buffer is no array, or of another dtype.
+            ValueError: sizes do not fit, or the buffers are not those of the first call.
+        """
+        _check.buffers(parameters, gradients)
+        if self._owners:
+            same = len(parameters) == len(self._owners)
+            same = same and all(owner() is array for owner, array in zip(self._owners, parameters))
+            _check.owned_buffers(parameters, self._sizes, same)
+        else:
+            self._make_state(parameters)
+            self._owners = [weakref.ref(array) for array in parameters]
+            self._sizes = [array.size for array in parameters]
+        self.steps += 1
+        for number, (parameter, gradient) in enumerate(zip(parameters, gradients)):
+            self._update_one(number, parameter, gradient, scale)
+
+    @abstractmethod
+    def _make_state(self, parameters: Sequence[_Array]) -> None:
+        """Allocates the state for buffers like these."""
+
+    @abstractmethod
+    def _update_one(self, number: int, parameter: _Array, gradient: _Array, scale: float) -> None:
+        """Updates buffer `number` and its state; `self.steps` already counts this update."""
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, as torch.optim.SGD (dampening 0).
+
+        g = scale * gradient + weight_decay * p
+        b = momentum * b + g   (b = g at the first update)
+        p -= lr * (g + momentum * b  if nesterov else  b)
+
+    Args:
+        lr: learning rate, at least 0.
+        momentum: in 0 .. 1; 0 keeps no state.
+        nesterov: look ahead along the momentum (Sutskever et al. 2013); needs momentum > 0.
+        weight_decay: L2 penalty, at least 0.
+
+    Raises:
+        TypeError: an argument is no number (nesterov: no bool).
+        ValueError: an argument is out of its range.
+    """
+
+    def __init__(
+        self, lr: float = 1e-3, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(lr)
+        self.momentum = _check.number("momentum", momentum, 0.0, 1.0)
+        self.nesterov = _check.nesterov(nesterov, self.momentum)
+        self.weight_decay = _check.number("weight_decay", weight_decay, 0.0)
+        self._momentum: list[_Array | None] = []
+
+    def _make_state(self, parameters: Sequence[_Array]) -> None:
+        self._momentum = [np.zeros_like(p) if self.momentum else None for p in parameters]
+
+    def _update_one(self, number: int, parameter: _Array, gradient: _Array, scale: float) -> None:
+        first = self.steps == 1
+        _core.sgd(
+            parameter, gradient, self._momentum[number], first,
+            self.lr, self.momentum, self.nesterov, self.weight_decay, scale,
+        )  # fmt: skip
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba 2015), as torch.optim.Adam.
+
+        g = scale * gradient + weight_decay * p
+        m = beta1 * m + (1 - beta1) * g          v = beta2 * v + (1 - beta2) * g^2
+        p -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps)          at update t = 1, 2, ...
+
+    Args:
+        lr: learning rate, at least 0.
+        betas: (beta1, beta2), each at least 0 and below 1.
+        eps: added to the denominator, at least 0.
+        weight_decay: L2 penalty, at least 0.
+
+    Raises:
+        TypeError: an argument is no number (betas: no pair).
+        ValueError: an argument is out of its range.
+    """
+
+    _decoupled = False
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.betas = _check.betas(betas)
+        self.eps = _check.number("eps", eps, 0.0)
+        self.weight_decay = _check.number("weight_decay", weight_decay, 0.0)
+        self._m: list[_Array] = []
+        self._v: list[_Array] = []
+
+    def _make_state(self, parameters: Sequence[_Array]) -> None:
+        self._m = [np.zeros_like(p) for p in parameters]
+        self._v = [np.zeros_like(p) for p in parameters]
+
+    def _update_one(self, number: int, parameter: _Array, gradient: _Array, scale: float) -> None:
+        _core.adam(
+            parameter, gradient, self._m[number], self._v[number], self.steps,
+            self.lr, *self.betas, self.eps, self.weight_decay, self._decoupled, scale,
+        )  # fmt: skip
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW.
+
+    The same as `Adam`, but the decay acts on the parameters, not through the gradient:
+
+        p -= lr * weight_decay * p          before the update of Adam with weight_decay 0
+
+    Args:
+        lr, betas, eps: as in `Adam`.
+        weight_decay: strength of the decay, at least 0.
+
+    Raises:
+        TypeError: an argument is no number (betas: no pair).
+        ValueError: an argument is out of its range.
+    """
+
+    _decoupled = True
+
+    def __init__(
+        self,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+    ) -> None:
+        super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)

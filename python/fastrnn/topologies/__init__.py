@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""The topologies of the theory: a recurrent cell h_i = f(U x_i + W h_{i-1}) between inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from .model import Model
+from .n_to_n import NToN
+
+# Every class that a file may name (see io.py), by its name.
+MODELS: Mapping[str, type[Model]] = MappingProxyType({"NToN": NToN})
+
+__all__ = ["MODELS", "Model", "NToN"]

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""N to N: one output at each step, y_t = g(V h_t + b)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _check
+from ..batching import Batch, SequencePairs
+from ..embedding import Embedding
+from ..gradients import Gradient
+from ..losses import OUTPUTS
+from ..readout import Readout
+from ..training import Score
+from .inputs import Inputs
+from .model import Model, Part, recurrent
+
+_Array = npt.NDArray[Any]
+
+
+class NToN(Model):
+    """Recurrent network with one output at each step: tagging, frame labels, next-step models.
+
+        h_t = f(U x_t + W h_{t-1})        y_t = g(V h_t + b)
+
+    With bidirectional=True h_t is [forward ; reverse], so that y_t depends on the whole sequence.
+
+    Args:
+        cell: f, one of "rnn_tanh", "rnn_relu", "lstm", "gru".
+        inputs: number of features I of x_t, or an `Embedding` for token ids.
+        hidden: units H of each layer and direction.
+        outputs: K, the length of y_t.
+        activation: g and with it the loss: "softmax" (one class of K a step, cross entropy), "sigmoid" (K
+            independent labels, binary cross entropy) or "linear" (K numbers, mean squared error).
+        num_layers: recurrent layers, each reading the one below.
+        bidirectional: a second recurrence from the end of each sequence.
+        dtype: "float32" or "float64".
+        seed: of the initial weights; None takes others each time.
+
+    Raises:
+        TypeError: an argument is of another type.
+        ValueError: a size is below 1, a word unknown, or the sizes together cannot be addressed.
+
+    Parameters are "embedding.weight" (V,E), "rnn.weight_ih_l0" and so on as in torch.nn, "readout.weight"
+    (K, D*H) and "readout.bias" (K,).
+
+    >>> model = NToN("gru", Embedding(10, 4), hidden=8, outputs=3, seed=0)
+    >>> [tags.shape for tags in model.predict([[1, 2, 3], [4]])]
+    [(3,), (1,)]
+    """
+
+    def __init__(
+        self,
+        cell: str,
+        inputs: int | Embedding,
+        hidden: int,
+        outputs: int,
+        *,
+        activation: str = "softmax",
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        dtype: npt.DTypeLike = "float32",
+        seed: int | None = None,
+    ) -> None:
+        arguments = {
+            "cell": cell,
+            "inputs": inputs if isinstance(inputs, Embedding) else _check.size("inputs", inputs),
+            "hidden": _check.size("hidden", hidden),
+            "outputs": _check.size("outputs", outputs),
+            "activation": _check.choice("activation", activation, tuple(OUTPUTS)),
+            "num_layers": _check.size("num_layers", num_layers),
+            "bidirectional": _check.flag("bidirectional", bidirectional),
+            "dtype": _check.compute_dtype(dtype).name,
+        }
+        numbers = _check.compute_dtype(dtype)
+        rng = np.random.default_rng(_check.seed(seed))
+        self._inputs = Inputs(inputs, numbers, rng)
+        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, bidirectional, numbers, rng)
+        self.readout = Readout(self.rnn.output_size, outputs, numbers, rng)
+        parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, "readout": self.readout}
+        super().__init__(arguments, parts, activation, outputs)
+
+    def learn(self, batch: Batch, gradients: Mapping[str, Gradient]) -> Score:
+        """See `Model.learn`."""
+        x = self._inputs.forward(batch.x)
+        h, _, tape = self.rnn.forward(x, lengths=batch.lengths)
+        assert tape is not None  # forward leaves one by default
+        read = batch.pick(h)
+        score, dz = self._loss(self.readout.forward(read), batch)
+        dh = batch.put(self.readout.backward(read, dz, gradients["readout"].flat), h.shape)
+        to = gradients["rnn"]
+        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=self._inputs.table is not None)
+        to.gathered = below.stats.norm**2
+        self._inputs.backward(batch, below.x, gradients)
+        return score
+
+    def _pre_activations(self, batch: Batch) -> _Array:
+        h, _ = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)
+        return self.readout.forward(batch.pick(h))
+
+    def _data(self, x: Any, lengths: Any) -> SequencePairs:
+        return SequencePairs(self._inputs.sequences(x, lengths))
+
+    def _training_data(self, x: Any, y: Any, lengths: Any) -> SequencePairs:
+        steps = self._inputs.sequences(x, lengths)
+        return SequencePairs(steps, self._targets(y, lengths, steps))
+
+    @classmethod
+    def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
+        """See `Model.least_parameters`."""
+        inputs, hidden = arguments["inputs"], arguments["hidden"]
+        table = inputs.vocabulary * inputs.size if isinstance(inputs, Embedding) else 0
+        width = inputs.size if isinstance(inputs, Embedding) else inputs
+        return int(table + hidden * (width + arguments["num_layers"] * hidden + arguments["outputs"]))
