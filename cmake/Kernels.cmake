@@ -28,6 +28,10 @@ check_cxx_source_compiles("
   #endif
   int main() { return 0; }" FASTRNN_AARCH64)
 
+# Kernels do not throw. Were they to prepare for it, all would share the symbol of the personality function.
+if(NOT CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")
+  set(kernel_flags -fno-exceptions)
+endif()
 set(FASTRNN_FLAGS_avx512 -mavx512f -mfma -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own header leaves operands of masked intrinsics undefined on purpose, and its warning does not know it.
@@ -36,6 +40,7 @@ endif()
 set(FASTRNN_FLAGS_avx2 -mavx2 -mfma)
 set(FASTRNN_FLAGS_neon "")  # part of the baseline
 set(FASTRNN_FLAGS_portable "")
+
 if(FASTRNN_X86_64)
   set(FASTRNN_ISAS avx512 avx2 portable)
   target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_X86)
@@ -58,7 +63,7 @@ function(fastrnn_add_kernels prefix source objects)
       set(library ${prefix}_${isa}_${type})
       add_library(${library} OBJECT ${source})
       target_link_libraries(${library} PRIVATE fastrnn_options)
-      target_compile_options(${library} PRIVATE ${FASTRNN_FLAGS_${isa}})
+      target_compile_options(${library} PRIVATE ${kernel_flags} ${FASTRNN_FLAGS_${isa}})
       target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${isa}.h" FR_TYPE=${type})
     endforeach()
     fastrnn_kernel_objects(${prefix} ${isa} of_isa)

@@ -3,7 +3,7 @@
 #include <atomic>
 namespace fastrnn {
 namespace {
-constexpr double kLeastWork = 5e7;      // floating-point operations: ~0.5 ms, below it waking threads costs more
+constexpr double kLeastWork = 1e8;      // floating-point operations: ~1 ms; below it waking threads costs more
 constexpr double kLeastStepWork = 1e6;  // of a thread between two barriers: ~10 us
 constexpr Index kLeastRows = 4;         // of a thread: fewer leave the register tile half empty
 

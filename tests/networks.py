@@ -4,7 +4,7 @@
 import fastrnn
 import numpy as np
 
-CELLS = ["rnn_tanh", "rnn_relu", "lstm", "gru"]
+CELLS = list(fastrnn.layers.CELLS)
 LENGTHS = [4, 0, 1, 3, 4, 2]
 VOCABULARY, FEATURES, K = 9, 2, 3
 

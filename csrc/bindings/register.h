@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // The parts of the extension module, one file a topic, and how arrays of NumPy become pointers. Arguments are checked
-// in Python (fastrnn/_check.py); what is checked again here keeps a mistake there from reading foreign memory.
+// in Python (fastrnn/_check/); what is checked again here keeps a mistake there from reading foreign memory.
 #pragma once
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: MIT
+// One layer and direction given to one kernel of api.h: the arguments of a call, each in fenced memory, and all that
+// comes out of pack, forward and backward.
+#pragma once
+#include <cmath>
+#include <utility>
+#include "api.h"
+#include "check.h"
+#include "guarded.h"
+#include "network.h"
+#include "threads.h"
+
+using fastrnn::kMaxState;
+using fastrnn::Team;
+
+struct Options {
+  Index T, B, I, H;
+  bool lengths, reset, reversed;  // of the batch
+  bool bias, states, strided;     // states: s0 and dsT are given, else null. strided: x, y, dy, dx
+  bool dx, add_dx;
+  uint64_t seed;
+
+  std::string text() const {
+    return check::text("T=%td B=%td I=%td H=%td%s%s%s%s%s%s%s%s seed=%llu", T, B, I, H, lengths ? " lengths" : "",
+                       reset ? " reset" : "", reversed ? " reversed" : "", bias ? " bias" : "", states ? " states" : "",
+                       strided ? " strided" : "", dx ? " dx" : "", add_dx ? " add_dx" : "",
+                       static_cast<unsigned long long>(seed));
+  }
+};
+
+// Lengths 0 ... T, unsorted; where there is room one row is empty and one whole
+inline std::vector<Index> random_lengths(check::Random& random, Index T, Index B) {
+  std::vector<Index> lengths;
+  for (Index b = 0; b < B; ++b) lengths.push_back(random.below(T + 1));
+  if (B >= 2) {
+    const Index empty = random.below(B);
+    lengths[size_t(empty)] = 0;
+    lengths[size_t((empty + 1 + random.below(B - 1)) % B)] = T;
+  }
+  return lengths;
+}
+
+template <class T>
+struct KernelCase {
+  const Options o;
+  check::Random random;
+  const std::vector<Index> lengths;          // empty: none
+  const std::vector<unsigned char> resets;   // (T,B), empty: none
+  const fastrnn::Batch batch;
+  Field<T> x, dy, dx_before;                 // NaN where a row has ended; dx_before everywhere a number
+  Guarded<T> s0[kMaxState], dsT[kMaxState];
+  Guarded<T> weights[5], gradients_before[5];  // in the order of Weights
+
+  KernelCase(const fastrnn::Kernel<T>& kernel, const Options& options)
+      : o(options), random{options.seed}, lengths(o.lengths ? random_lengths(random, o.T, o.B) : std::vector<Index>()),
+        resets(random_resets()),
+        batch(o.T, o.B, o.lengths ? lengths.data() : nullptr, o.reset ? resets.data() : nullptr),
+        x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, o.H, o.strided), dx_before(o.T, o.B, o.I, false) {
+    for (int q = 0; q < kernel.states; ++q) s0[q] = Guarded<T>(o.B * o.H, 1), dsT[q] = Guarded<T>(o.B * o.H, 1);
+    const Index rows = kernel.gates * o.H, bias = o.bias ? rows : 0;
+    const Index sizes[5] = {rows * o.I, rows * o.H, bias, bias, kernel.unit_parameters * o.H};
+    for (int k = 0; k < 5; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
+  }
+
+  std::vector<unsigned char> random_resets() {
+    std::vector<unsigned char> marks(size_t(o.reset ? o.T * o.B : 0));
+    for (unsigned char& mark : marks) mark = random.chance(0.3) ? static_cast<unsigned char>(1 + random.below(255)) : 0;
+    return marks;
+  }
+
+  Index length(Index b) const { return o.lengths ? lengths[size_t(b)] : o.T; }
+  fastrnn::Dims dims() const { return batch.dims(o.I, o.H); }
+  fastrnn::Steps steps() const { return batch.steps(o.reversed); }
+
+  // Calls value() for every number of a matrix that a kernel may read, or of an array
+  template <class F>
+  void fill(const Field<T>& field, Index n, bool padding, F value) {
+    for (Index t = 0; t < o.T; ++t)
+      for (Index b = 0; b < o.B; ++b)
+        for (Index k = 0; (padding || t < length(b)) && k < n; ++k) field.at(t, b)[k] = T(value());
+  }
+  template <class F>
+  static void fill(const Guarded<T>& array, F value) {
+    for (Index k = 0; k < array.size(); ++k) array[k] = T(value());
+  }
+
+  // Weights scaled by their fan-in: gates move over their whole range, and nothing grows over the steps.
+  void fill_random() {
+    const auto wide = [this] { return random.uniform(-1.7, 1.7); };  // variance 1
+    const auto scaled = [this](double limit) { return [this, limit] { return random.uniform(-limit, limit); }; };
+    fill(x, o.I, false, wide);
+    fill(dy, o.H, false, wide);
+    fill(dx_before, o.I, true, wide);
+    for (int q = 0; q < kMaxState; ++q) fill(s0[q], scaled(1.2)), fill(dsT[q], wide);
+    for (int k = 0; k < 5; ++k) fill(gradients_before[k], wide);
+    fill(weights[0], scaled(1.2 / std::sqrt(double(o.I))));
+    fill(weights[1], scaled(1.2 / std::sqrt(double(o.H))));
+    for (int k = 2; k < 5; ++k) fill(weights[k], scaled(0.5));
+  }
+
+  template <class U>
+  fastrnn::Weights<U> as_weights(const Guarded<T> (&arrays)[5]) const {
+    const auto at = [&](int k) { return arrays[k].size() ? arrays[k].data() : nullptr; };
+    return {arrays[0].data(), arrays[1].data(), at(2), at(3), at(4)};
+  }
+};
+
+template <class T>
+struct Result {
+  std::string name;
+  std::vector<T> values;
+  bool backward;
+};
+
+// How the threads of a call share it: one thread, or a team of the pool
+struct Sharing {
+  int threads;
+  bool split_units;
+};
+
+// A kernel at work on a case. Fences, and inputs that must stay as they were, are checked by the way.
+template <class T>
+class KernelRun {
+ public:
+  KernelRun(const fastrnn::Kernel<T>& kernel, const KernelCase<T>& c, Sharing sharing = {1, false})
+      : kernel_(kernel), case_(c), lease_(sharing.threads), sharing_(sharing), inputs_(inputs()) {
+    CHECK(lease_.size() == sharing.threads, "asked for %d threads, got %d", sharing.threads, lease_.size());
+    packed_ = Guarded<T>(kernel.packed_size(c.dims()));
+    run([this](const Team& team) {
+      kernel_.pack(case_.dims(), case_.template as_weights<const T>(case_.weights), packed_.data(), team);
+    });
+    packed_.check("packed");
+  }
+
+  // y and the states at the end
+  std::vector<Result<T>> forward(bool training) {
+    const Options& o = case_.o;
+    const Field<T> y(o.T, o.B, o.H, o.strided);
+    const Guarded<T> scratch(kernel_.forward_scratch_size(case_.dims(), sharing_.threads, training));
+    if (training) tape_ = Guarded<T>(kernel_.tape_size(case_.dims()));
+    const std::vector<T> packed_before = packed_.copy();
+    fastrnn::ForwardArgs<T> args{};
+    args.dims = case_.dims(), args.steps = case_.steps(), args.packed = packed_.data();
+    args.x = case_.x.template rows<const T>(), args.y = y.template rows<T>();
+    args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
+    Guarded<T> sT[kMaxState];
+    for (int q = 0; q < kernel_.states; ++q) {
+      sT[q] = Guarded<T>(o.B * o.H, 1);
+      args.s0[q] = o.states ? case_.s0[q].data() : nullptr;
+      args.sT[q] = sT[q].data();
+    }
+    run([&](const Team& team) { kernel_.forward(args, team); });
+
+    y.check("y"), scratch.check("forward scratch"), tape_.check("tape"), packed_.check("packed");
+    CHECK(same_bits(packed_before, packed_.copy()), "forward has written the packed weights");
+    std::vector<Result<T>> results{{"y", y.copy(), false}};
+    add_states(results, "sT", sT, false);
+    check_inputs("forward");
+    return results;
+  }
+
+  // dx, ds0 and the gradients of the parameters, after forward(true). Checks square_sum.
+  std::vector<Result<T>> backward() {
+    const Options& o = case_.o;
+    const Field<T> dx(o.T, o.B, o.I, o.strided);
+    for (Index t = 0; o.add_dx && t < o.T; ++t)
+      for (Index b = 0; b < o.B; ++b)
+        if (o.I) std::memcpy(dx.at(t, b), case_.dx_before.at(t, b), size_t(o.I) * sizeof(T));
+    Guarded<T> gradients[5], ds0[kMaxState];
+    for (int k = 0; k < 5; ++k) {
+      gradients[k] = Guarded<T>(case_.weights[k].size(), 1);
+      for (Index n = 0; n < gradients[k].size(); ++n) gradients[k][n] = case_.gradients_before[k][n];
+    }
+    const Guarded<T> scratch(kernel_.backward_scratch_size(case_.dims(), sharing_.threads));
+    double square_sum = -1;
+    fastrnn::BackwardArgs<T> args{};
+    args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
+    args.weights = case_.template as_weights<const T>(case_.weights);
+    args.gradients = case_.template as_weights<T>(gradients), args.square_sum = &square_sum;
+    args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
+    args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
+    if (!o.dx) args.dx.p = nullptr;
+    for (int q = 0; q < kernel_.states; ++q) {
+      ds0[q] = Guarded<T>(o.B * o.H, 1);
+      args.dsT[q] = o.states ? case_.dsT[q].data() : nullptr;
+      args.ds0[q] = ds0[q].data();
+    }
+    run([&](const Team& team) { kernel_.backward(args, team); });
+
+    dx.check("dx"), scratch.check("backward scratch"), tape_.check("tape"), packed_.check("packed");
+    std::vector<Result<T>> results;
+    if (o.dx) results.push_back({"dx", dx.copy(), true});
+    add_states(results, "ds0", ds0, true);
+    const char* const names[5] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit"};
+    double squares = 0;
+    for (int k = 0; k < 5; ++k) {
+      gradients[k].check(names[k]);
+      results.push_back({names[k], gradients[k].copy(), true});
+      for (T value : results.back().values) squares += double(value) * double(value);
+    }
+    CHECK(std::fabs(square_sum - squares) <= 1e-12 * squares, "square_sum is %.17g, of the gradients as stored %.17g",
+          square_sum, squares);
+    check_inputs("backward");
+    return results;
+  }
+
+ private:
+  template <class F>
+  void run(const F& work) {
+    lease_.run(sharing_.threads, sharing_.split_units, work);
+  }
+
+  void add_states(std::vector<Result<T>>& results, const char* name, const Guarded<T> (&states)[kMaxState],
+                  bool backward) const {
+    for (int q = 0; q < kernel_.states; ++q) {
+      results.push_back({check::text("%s[%d]", name, q), states[q].copy(), backward});
+      states[q].check(results.back().name.c_str());
+    }
+  }
+
+  std::vector<T> inputs() const {
+    std::vector<T> all = case_.x.copy();
+    const auto append = [&all](const std::vector<T>& more) { all.insert(all.end(), more.begin(), more.end()); };
+    append(case_.dy.copy());
+    for (int q = 0; q < kernel_.states; ++q) append(case_.s0[q].copy()), append(case_.dsT[q].copy());
+    for (const Guarded<T>& weights : case_.weights) append(weights.copy());
+    return all;
+  }
+  void check_inputs(const char* by) const {
+    CHECK(same_bits(inputs_, inputs()), "%s has written an input", by);
+    case_.x.check("x"), case_.dy.check("dy");
+    for (const Guarded<T>& weights : case_.weights) weights.check("weights");
+  }
+
+  const fastrnn::Kernel<T>& kernel_;
+  const KernelCase<T>& case_;
+  fastrnn::ThreadLease lease_;
+  const Sharing sharing_;
+  const std::vector<T> inputs_;
+  Guarded<T> packed_, tape_;
+};

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MIT
+// Every target, cell and precision against the target "reference", over shapes around the ends of vectors, tiles and
+// chunks and over all options of a call; then the same bits from any team.
+#include <algorithm>
+#include "dispatch.h"
+#include "kernel_case.h"
+
+namespace {
+using fastrnn::find_target;
+using fastrnn::Kernel;
+using fastrnn::kernels_of;
+
+// The error allowed, relative to the largest number of the tensor, or at T = 1 to each number or the root mean square,
+// whichever is larger; numbers below 1/8 came about by cancellation. It grows with the logarithm of the number of
+// products on the way to one number, as in tests/tolerance.py; the rows of the batch are on the way to a gradient.
+template <class T>
+double tolerance(const Options& o, bool backward) {
+  const double products = double(o.I + o.H) * double(o.T) * double(backward ? o.B : 1);
+  const double depth = std::ceil(std::log2(std::fmax(products, 2)));
+  return 4 * (backward ? 2 : 1) * depth * (sizeof(T) == 4 ? 0x1p-23 : 0x1p-52);
+}
+
+template <class T>
+void check_close(const Options& o, const Result<T>& got, const Result<T>& want) {
+  const double allowed = tolerance<T>(o, want.backward);
+  double largest = 0, squares = 0;
+  for (T value : want.values) {
+    largest = std::fmax(largest, std::fabs(double(value)));
+    squares += double(value) * double(value);
+  }
+  const double rms = std::sqrt(squares / double(want.values.size()));
+  for (size_t k = 0; k < want.values.size(); ++k) {
+    const double is = double(got.values[k]), should = double(want.values[k]);
+    double scale = o.T > 1 ? largest : std::fmax(std::fabs(should), rms);
+    if (largest > 0) scale = std::fmax(scale, 0.125);
+    if (std::fabs(is - should) <= allowed * scale) continue;  // NaN is not
+    CHECK(false, "%s[%zu] of %zu is %.9g, want %.9g", got.name.c_str(), k, want.values.size(), is, should);
+    return;
+  }
+  CHECK(std::isfinite(largest), "%s: what is expected is not finite, the case is useless", want.name.c_str());
+}
+
+template <class T>
+void check_same(const std::vector<Result<T>>& got, const std::vector<Result<T>>& want, const char* what) {
+  CHECK(got.size() == want.size(), "%zu and %zu results", got.size(), want.size());
+  for (size_t k = 0; k < got.size() && k < want.size(); ++k)
+    CHECK(same_bits(got[k].values, want[k].values), "%s has other bits %s", want[k].name.c_str(), what);
+}
+
+template <class T>
+std::vector<Result<T>> join(std::vector<Result<T>> a, const std::vector<Result<T>>& b) {
+  a.insert(a.end(), b.begin(), b.end());
+  return a;
+}
+
+// All targets of this processor, what they are held against first
+std::vector<std::string> targets() {
+  std::vector<std::string> names = fastrnn::available_targets();
+  std::rotate(names.begin(), names.end() - 1, names.end());
+  CHECK(names.front() == "reference", "the last target is %s", names.front().c_str());
+  return names;
+}
+
+template <class T>
+void check_against_reference(int cell, const Options& options) {
+  KernelCase<T> c(kernels_of<T>(find_target("reference")).cells[cell], options);
+  c.fill_random();
+  std::vector<Result<T>> want;
+  for (const std::string& isa : targets()) {
+    const Kernel<T>& kernel = kernels_of<T>(find_target(isa)).cells[cell];
+    const check::Case scope("%s %s", kernel.id, options.text().c_str());
+    KernelRun<T> run(kernel, c);
+    const std::vector<Result<T>> outputs = run.forward(true);
+    check_same(run.forward(false), outputs, "without a tape");
+    const std::vector<Result<T>> got = join(outputs, run.backward());
+    if (want.empty()) want = got;
+    for (size_t k = 0; k < want.size(); ++k) check_close<T>(options, got[k], want[k]);
+  }
+}
+
+template <class T>
+void check_teams(int cell, const Options& options) {
+  constexpr Sharing teams[] = {{2, false}, {2, true}, {3, false}, {3, true}, {7, false}, {7, true}};
+  for (const std::string& isa : targets()) {
+    const Kernel<T>& kernel = kernels_of<T>(find_target(isa)).cells[cell];
+    const check::Case scope("%s %s", kernel.id, options.text().c_str());
+    KernelCase<T> c(kernel, options);
+    c.fill_random();
+    const auto all_of = [&](Sharing sharing) {
+      KernelRun<T> run(kernel, c, sharing);
+      const std::vector<Result<T>> inference = run.forward(false), outputs = run.forward(true);
+      check_same(inference, outputs, "without a tape");
+      return join(outputs, run.backward());
+    };
+    const std::vector<Result<T>> alone = all_of({1, false});
+    for (const Sharing& team : teams) {
+      const check::Case threads("%d threads, split by %s", team.threads, team.split_units ? "units" : "rows");
+      check_same(all_of(team), alone, "than one thread");
+    }
+  }
+}
+
+template <class T>
+void check_names() {
+  const int count = kernels_of<T>(find_target("reference")).count;
+  for (const std::string& isa : targets()) {
+    CHECK(kernels_of<T>(find_target(isa)).count == count, "%s has other cells than the reference", isa.c_str());
+    for (int cell = 0; cell < count; ++cell) {
+      const Kernel<T>& kernel = kernels_of<T>(find_target(isa)).cells[cell];
+      const std::string id = std::string(kernel.cell) + (sizeof(T) == 4 ? "_f32__" : "_f64__") + isa;
+      CHECK(kernel.id == id, "%s should be %s", kernel.id, id.c_str());
+    }
+  }
+}
+
+// Shape (T,B,I,H) with options by chance
+Options random_options(Index T, Index B, Index I, Index H, uint64_t seed) {
+  check::Random random{seed};
+  const auto coin = [&random] { return random.chance(0.5); };
+  Options o{T, B, I, H, coin(), coin(), coin(), coin(), coin(), coin(), random.chance(0.8), coin(), seed};
+  o.add_dx = o.add_dx && o.dx;
+  return o;
+}
+
+// Around every number of lanes and every height of a tile
+Options small_shape(uint64_t seed) {
+  constexpr Index sizes[] = {1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 33, 53}, few[] = {1, 2, 3, 7, 8, 9};
+  constexpr uint64_t count = sizeof sizes / sizeof *sizes;
+  check::Random random{seed + 1000};
+  return random_options(few[random.below(4)], few[random.below(6)], sizes[random.below(count)], sizes[seed % count],
+                        seed);
+}
+
+constexpr Index kEmpty[][4] = {{0, 3, 5, 4}, {4, 0, 5, 4}, {0, 0, 5, 4}, {0, 1, 1, 1}, {1, 0, 1, 1}};
+// Rows beyond one chunk of the input product (192) and of the gradients of the weights (256), exactly one, and a batch
+// wider than either; reductions beyond one block (512)
+constexpr Index kLarge[][4] = {{30, 17, 5, 9}, {300, 1, 2, 17}, {2, 128, 3, 5},  {256, 1, 3, 5}, {4, 48, 3, 6},
+                               {2, 260, 3, 5}, {3, 2, 513, 7},  {2, 5, 1030, 3}, {5, 4, 64, 128}};
+constexpr Index kShared[][4] = {{5, 7, 9, 67},   {3, 1, 4, 130}, {9, 40, 3, 17},
+                                {2, 3, 600, 20}, {4, 2, 1, 1},   {0, 2, 3, 4}};
+constexpr uint64_t kSmallShapes = 52;
+
+template <class T>
+void check_all() {
+  check_names<T>();
+  for (int cell = 0; cell < kernels_of<T>(find_target("reference")).count; ++cell) {
+    uint64_t seed = static_cast<uint64_t>(cell) * 1000;
+    for (uint64_t n = 0; n < kSmallShapes; ++n) check_against_reference<T>(cell, small_shape(seed++));
+    for (int twice = 0; twice < 2; ++twice) {
+      for (const auto& d : kEmpty) check_against_reference<T>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+      for (const auto& d : kLarge) check_against_reference<T>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+    }
+    for (const auto& d : kShared) check_teams<T>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+  }
+}
+}  // namespace
+
+int main() {
+  fastrnn::set_thread_count(7);
+  check_all<float>();
+  check_all<double>();
+  return check::report();
+}

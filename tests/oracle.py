@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""Forward only, straight from the papers, in NumPy: the bottom of the ladder of truth.
+
+It knows nothing of the package.
+
+    rnn     Elman, Finding structure in time, 1990:          h' = f(W x + b + U h + d), f tanh or relu
+    lstm    Hochreiter & Schmidhuber, Long short-term memory, 1997, with the forget gate of
+            Gers, Schmidhuber & Cummins, Learning to forget, 2000:   c' = f c + i g,  h' = o tanh c'
+    gru     Cho et al., 2014, arXiv:1406.1078, with the reset after the product as cuDNN and torch have it:
+            n = tanh(W x + b + r (U h + d)),  h' = (1 - z) n + z h
+
+A cell is one function of one step; `layer` runs it over time in one direction, `stack` composes layers and
+directions. There is no backward code that could be wrong: everything accepts complex numbers, and a gradient
+is the imaginary part of the loss after one element was moved by 1e-30 i (Squire & Trapp, 1998), exact to
+rounding. All arrays may carry leading axes, which broadcast: `gradient` moves many elements at once, one a
+leading index.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+COMPLEX_STEP = 1e-30  # its square vanishes against 1, and it is far above the smallest double
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One step of a cell, and what its parameters look like."""
+
+    step: Callable
+    gates: int
+    states: int
+    unit_role: str = ""  # torch-like name of the parameters that belong to single units, if there are any
+    units: int = 0  # how many of them a unit has
+
+
+CELLS: dict[str, Cell] = {}
+
+
+def cell(**facts):
+    """Registers a function as the cell of its name."""
+
+    def register(step):
+        CELLS[step.__name__] = Cell(step, **facts)
+        return step
+
+    return register
+
+
+def sigmoid(a):
+    return 1 / (1 + np.exp(-a))
+
+
+def relu(a):
+    return np.where(a.real > 0, a, 0)  # a kink has no complex continuation: the real part decides
+
+
+def affine(W, a, b):
+    return a @ np.swapaxes(W, -1, -2) + b[..., None, :]
+
+
+@cell(gates=1, states=1)
+def rnn_tanh(x, state, W_ih, W_hh, b_ih, b_hh):
+    (h,) = state
+    return (np.tanh(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh)),)
+
+
+@cell(gates=1, states=1)
+def rnn_relu(x, state, W_ih, W_hh, b_ih, b_hh):
+    (h,) = state
+    return (relu(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh)),)
+
+
+@cell(gates=4, states=2)
+def lstm(x, state, W_ih, W_hh, b_ih, b_hh):
+    h, c = state
+    i, f, g, o = np.split(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh), 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(c), c
+
+
+@cell(gates=3, states=1)
+def gru(x, state, W_ih, W_hh, b_ih, b_hh):
+    (h,) = state
+    r_x, z_x, n_x = np.split(affine(W_ih, x, b_ih), 3, axis=-1)
+    r_h, z_h, n_h = np.split(affine(W_hh, h, b_hh), 3, axis=-1)
+    r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+    n = np.tanh(n_x + r * n_h)
+    return ((1 - z) * n + z * h,)
+
+
+def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False):
+    """One layer in one direction.
+
+    x (...,T,B,I), state: tuple of (...,B,H), weights: W_ih (G*H,I) W_hh (G*H,H) b_ih b_hh (G*H,) and, of a
+    cell that has them, the parameters of single units (units*H,), each with leading axes or without. lengths
+    (B,) or None, reset (T,B) or None. Returns y (...,T,B,H) and the state behind the last step taken.
+
+    A sequence takes part in step t while t < length: what lies beyond changes no state and outputs 0.
+    reset[t] cuts between t-1 and t, whichever way the state flows: forward it enters step t from t-1, reverse
+    step t-1 from t. At t = 0 it drops the initial state of the forward direction; in the padding it means
+    nothing.
+    """
+    T, B = x.shape[-3], x.shape[-2]
+    lengths = np.full(B, T) if lengths is None else lengths
+    reset = np.zeros((T, B), bool) if reset is None else reset
+    outputs = [None] * T
+    for t in reversed(range(T)) if reverse else range(T):
+        taken = (t < lengths)[:, None]
+        came_over = t + 1 if reverse else t
+        cut = reset[came_over] & (came_over < lengths) if came_over < T else np.zeros(B, bool)
+        entering = tuple(np.where(cut[:, None], 0, s) for s in state)
+        new = CELLS[cell].step(x[..., t, :, :], entering, *weights)
+        outputs[t] = np.where(taken, new[0], 0)
+        state = tuple(np.where(taken, n, s) for n, s in zip(new, state))
+    if T == 0:
+        return np.zeros(x.shape[:-1] + state[0].shape[-1:]), state
+    return np.stack(outputs, axis=-3), state
+
+
+def stack(cell, x, state, parameters, *, num_layers=1, bidirectional=False, lengths=None, reset=None):
+    """Layers and directions as torch composes them.
+
+    x (...,T,B,I), state: tuple of (...,L*D,B,H), parameters: dict by torch's names (no bias where it has
+    none). Row layer*D + direction of a state belongs to that layer and direction; the next layer reads both
+    directions side by side.
+    """
+    directions = ["", "_reverse"][: 1 + bidirectional]
+    finals = []
+    for k in range(num_layers):
+        outputs = []
+        for d, suffix in enumerate(directions):
+            row = k * len(directions) + d
+            weights = layer_weights(cell, parameters, f"_l{k}{suffix}")
+            initial = tuple(s[..., row, :, :] for s in state)
+            y, final = layer(cell, x, initial, weights, lengths, reset, reverse=d == 1)
+            outputs.append(y)
+            finals.append(final)
+        x = np.concatenate(np.broadcast_arrays(*outputs), axis=-1)
+    return x, tuple(np.stack(np.broadcast_arrays(*rows), axis=-3) for rows in zip(*finals))
+
+
+def layer_weights(cell, parameters, suffix):
+    W_ih, W_hh = parameters["weight_ih" + suffix], parameters["weight_hh" + suffix]
+    none = np.zeros(W_hh.shape[-2])
+    biases = parameters.get("bias_ih" + suffix, none), parameters.get("bias_hh" + suffix, none)
+    role = CELLS[cell].unit_role
+    return W_ih, W_hh, *biases, *([parameters[role + suffix]] if role else [])
+
+
+def gradients(cell, x, state, parameters, dy, dstate, **options):
+    """Gradients of sum(dy * y) + sum(dstate * final state).
+
+    Returns a dict: "x", "state0" (and "state1": the c of an LSTM), and the names in parameters.
+    """
+    arguments = {"x": x, **{f"state{k}": s for k, s in enumerate(state)}, **parameters}
+
+    def loss(changed):
+        of = {**arguments, **changed}
+        states = tuple(of[f"state{k}"] for k in range(len(state)))
+        y, final = stack(cell, of["x"], states, {name: of[name] for name in parameters}, **options)
+        return (dy * y).sum((-1, -2, -3)) + sum((d * s).sum((-1, -2, -3)) for d, s in zip(dstate, final))
+
+    return {name: gradient(lambda a, name=name: loss({name: a}), a) for name, a in arguments.items()}
+
+
+def gradient(loss, a, at_once=256):
+    """d loss / d a by the complex step; loss maps (n, *a.shape) to (n,)."""
+    result = np.empty(a.size)
+    for begin in range(0, a.size, at_once):
+        moved = np.arange(begin, min(begin + at_once, a.size))
+        copies = np.repeat(a.reshape(1, -1).astype(complex), moved.size, axis=0)
+        copies[np.arange(moved.size), moved] += 1j * COMPLEX_STEP
+        result[moved] = np.broadcast_to(loss(copies.reshape(-1, *a.shape)).imag, moved.shape) / COMPLEX_STEP
+    return result.reshape(a.shape)
