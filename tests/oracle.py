@@ -6,6 +6,7 @@ It knows nothing of the package.
     rnn     Elman, Finding structure in time, 1990:          h' = f(W x + b + U h + d), f tanh or relu
     lstm    Hochreiter & Schmidhuber, Long short-term memory, 1997, with the forget gate of
             Gers, Schmidhuber & Cummins, Learning to forget, 2000:   c' = f c + i g,  h' = o tanh c'
+    lstm_peephole  Gers, Schraudolph & Schmidhuber, Learning precise timing, 2002: i and f also see c, o sees c'
     gru     Cho et al., 2014, arXiv:1406.1078, with the reset after the product as cuDNN and torch have it:
             n = tanh(W x + b + r (U h + d)),  h' = (1 - z) n + z h
 
@@ -78,6 +79,15 @@ def lstm(x, state, W_ih, W_hh, b_ih, b_hh):
     i, f, g, o = np.split(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh), 4, axis=-1)
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     return sigmoid(o) * np.tanh(c), c
+
+
+@cell(gates=4, states=2, unit_role="weight_ch", units=3)
+def lstm_peephole(x, state, W_ih, W_hh, b_ih, b_hh, p):
+    h, c = state
+    p_i, p_f, p_o = np.split(p[..., None, :], 3, axis=-1)
+    i, f, g, o = np.split(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh), 4, axis=-1)
+    new = sigmoid(f + p_f * c) * c + sigmoid(i + p_i * c) * np.tanh(g)
+    return sigmoid(o + p_o * new) * np.tanh(new), new
 
 
 @cell(gates=3, states=1)

@@ -73,6 +73,9 @@ class LSTM(Recurrent):
 
     Rows of the weights hold the gates in the order i f g o. The state is (h, c). Arguments as in `RNN`.
 
+    peepholes=True (Gers, Schraudolph & Schmidhuber 2002) lets the gates of a unit see its own memory: p_i c_{t-1},
+    p_f c_{t-1} and p_o c_t are added before the sigmoids; weight_ch_l0 (3H,) holds p_i p_f p_o.
+
     >>> net = LSTM(3, 4, bidirectional=True, seed=0)
     >>> y, (h, c) = net(np.zeros((5, 2, 3), np.float32))
     >>> y.shape, h.shape, c.shape
@@ -80,6 +83,7 @@ class LSTM(Recurrent):
     """
 
     _STATES = ("h", "c")
+    _UNIT_ROLE = "weight_ch"
 
     def __init__(
         self,
@@ -87,15 +91,21 @@ class LSTM(Recurrent):
         hidden_size: int,
         num_layers: int = 1,
         *,
+        peepholes: bool = False,
         bias: bool = True,
         batch_first: bool = False,
         bidirectional: bool = False,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
+        self.peepholes = _check.flag("peepholes", peepholes)
+        cell = "lstm_peephole" if self.peepholes else "lstm"
         super().__init__(
-            "lstm", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
+            cell, input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
         )
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | ({"peepholes": True} if self.peepholes else {})
 
 
 class GRU(Recurrent):
@@ -135,4 +145,5 @@ CELLS: Mapping[str, Callable[..., Recurrent]] = {
     "rnn_relu": partial(RNN, nonlinearity="relu"),
     "gru": GRU,
     "lstm": LSTM,
+    "lstm_peephole": partial(LSTM, peepholes=True),
 }
