@@ -2,10 +2,10 @@
 # Which instruction sets the kernels are compiled for, and with which flags (the only -m flags of the project).
 #
 #   FASTRNN_ISAS        names, the slowest to compile first
-#   fastrnn_add_kernels(<prefix> <source> <objects>)
-#       compiles <source> once per (instruction set x scalar type) as object library <prefix>_<isa>_<type>, with
+#   fastrnn_add_kernels(<source> <objects>)
+#       compiles <source> once per (instruction set x scalar type) as object library fastrnn_<isa>_<type>, with
 #       FR_ISA=<isa>, FR_SIMD="simd/<isa>.h", FR_TYPE=f32|f64, and sets <objects> to all of their objects
-#   fastrnn_kernel_objects(<prefix> <isa> <objects>)
+#   fastrnn_kernel_objects(<isa> <objects>)
 #       sets <objects> to those of one instruction set
 
 include(CheckCXXSourceCompiles)
@@ -42,6 +42,9 @@ set(FASTRNN_FLAGS_neon "")  # part of the baseline
 set(FASTRNN_FLAGS_portable "")
 
 if(FASTRNN_X86_64)
+  # g++ may move a pair of floats through an MMX register, and leave the x87 unit of the thread unusable: long double
+  # then gives NaN.
+  set(FASTRNN_FLAGS_portable -mno-mmx)
   set(FASTRNN_ISAS avx512 avx2 portable)
   target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_X86)
 elseif(FASTRNN_AARCH64)
@@ -52,21 +55,21 @@ else()
 endif()
 message(STATUS "Kernels: ${FASTRNN_ISAS}")
 
-function(fastrnn_kernel_objects prefix isa objects)
-  set(${objects} $<TARGET_OBJECTS:${prefix}_${isa}_f32> $<TARGET_OBJECTS:${prefix}_${isa}_f64> PARENT_SCOPE)
+function(fastrnn_kernel_objects isa objects)
+  set(${objects} $<TARGET_OBJECTS:fastrnn_${isa}_f32> $<TARGET_OBJECTS:fastrnn_${isa}_f64> PARENT_SCOPE)
 endfunction()
 
-function(fastrnn_add_kernels prefix source objects)
+function(fastrnn_add_kernels source objects)
   set(all "")
   foreach(isa IN LISTS FASTRNN_ISAS)
     foreach(type f32 f64)
-      set(library ${prefix}_${isa}_${type})
+      set(library fastrnn_${isa}_${type})
       add_library(${library} OBJECT ${source})
       target_link_libraries(${library} PRIVATE fastrnn_options)
       target_compile_options(${library} PRIVATE ${kernel_flags} ${FASTRNN_FLAGS_${isa}})
       target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${isa}.h" FR_TYPE=${type})
     endforeach()
-    fastrnn_kernel_objects(${prefix} ${isa} of_isa)
+    fastrnn_kernel_objects(${isa} of_isa)
     list(APPEND all ${of_isa})
   endforeach()
   set(${objects} ${all} PARENT_SCOPE)

@@ -9,6 +9,7 @@
 namespace fastrnn {
 
 using Index = ptrdiff_t;
+static_assert(sizeof(Index) == 8, "sizes of buffers are computed in 64 bits");
 
 constexpr int kMaxState = 2;  // most states of any cell in cells.def
 

@@ -61,8 +61,15 @@ struct StepBackwardEpilogue {
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
     Cell::update_backward(saved, own, before, dstate, dpre);
-    FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) dpre[s].store(gate + s * Map::L);
-    FR_UNROLL for (int q = Cell::kCarried; q < Cell::kState; ++q) dstate[q].store(carry + q * padded);
+    FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) store_units(gate + s * Map::L, dpre[s], H - j);
+    FR_UNROLL for (int q = Cell::kCarried; q < Cell::kState; ++q) store_units(carry + q * padded, dstate[q], H - j);
+  }
+
+  // Lanes beyond the last unit stay 0: products sum over them, and 0 * inf there would be NaN everywhere
+  static FR_FN void store_units(T* p, const Vec v, Index n) {
+    if (n >= Map::L) return v.store(p);
+    Vec(0).store(p);
+    store_first(p, v, n);
   }
 };
 
@@ -109,7 +116,7 @@ struct Backward {
       carried = carve.take(d.B * map.state_ld());
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
-        zeros = carve.take(map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld());
+        zeros = carve.take(zero_count(d));
         dG = carve.template take_as<const T*>(rows);
         prev = carve.template take_as<const T*>(d.B);
         dy = carve.template take_as<const T*>(d.B);
@@ -117,6 +124,10 @@ struct Backward {
       }
     }
   };
+  static Index zero_count(Dims d) {  // a row of dG or of states
+    const Map map{d};
+    return map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld();
+  }
   static Index scratch_size(Dims d, int threads) {
     return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec>::scratch_size(d, threads);
   }
@@ -131,7 +142,7 @@ struct Backward {
 
   T* gates(Index s) const { return args.tape + walk.first(s) * map.gates_ld(); }
   const T* states_before(Index s) const {
-    return args.tape + map.states_at() + (s ? d.B + walk.first(s - 1) : 0) * map.state_ld();
+    return args.tape + map.states_at() + walk.row_before(s) * map.state_ld();
   }
   T* carried(Index b, int q) const { return scratch.carried + b * map.state_ld() + q * map.padded(); }
 
@@ -149,7 +160,7 @@ struct Backward {
                                     part(panel_count<kPanel>(map.input_blocks()), team.rank, team.size));
     if constexpr (Cell::kUnit > 0)
       if (team.rank == 0) pack_unit<Cell, Vec>(d, args.weights.unit, scratch.unit_parameters);
-    copy_or_zero<T>(nullptr, scratch.zeros, map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld());
+    copy_or_zero<T>(nullptr, scratch.zeros, zero_count(d));
     for (Index b = rows.begin; b < rows.end; ++b)
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * d.H : nullptr, carried(b, q), d.H);
@@ -206,11 +217,11 @@ struct Backward {
 
   // dX = dG W_ih, in chunks of rows that stay in L2 while all panels pass
   void inputs(Range rows) const {
-    Cursor at(walk, part(d.R, team.rank, team.size).begin);
-    const Index end = part(d.R, team.rank, team.size).end;
-    while (at.row < end) {
+    const Range own = part(d.R, team.rank, team.size);
+    Cursor at(walk, own.begin);
+    while (at.row < own.end) {
       Index n = 0;
-      for (; n < kChunkRows && at.row < end; ++n, at.next()) {
+      for (; n < kChunkRows && at.row < own.end; ++n, at.next()) {
         scratch.dG[n] = args.tape + at.row * map.gates_ld();
         scratch.dx[n] = walk.at(args.dx, at.step, at.b);
       }

@@ -151,7 +151,7 @@ struct Forward {
   }
   T* states_before(Index s) const {  // row 0; in inference two sets take turns
     if (!args.tape) return scratch.states + s % 2 * d.B * map.state_ld();
-    return args.tape + map.states_at() + (s ? d.B + walk.first(s - 1) : 0) * map.state_ld();
+    return args.tape + map.states_at() + walk.row_before(s) * map.state_ld();
   }
   Range active_rows(Index s) const { return {share.rows.begin, smaller(share.rows.end, walk.active(s))}; }
 

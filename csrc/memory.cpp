@@ -103,7 +103,13 @@ struct Cache {
 Buffer::Buffer(size_t bytes) : size_(rounded(bytes ? bytes : 1)) {
   if (size_ < bytes) throw std::bad_alloc();
   data_ = Cache::cache().take(size_);
-  if (!data_) data_ = system_allocate(size_);
+  if (data_) return;
+  try {
+    data_ = system_allocate(size_);
+  } catch (const std::bad_alloc&) {  // what waits in the cache may be what is missing
+    Cache::cache().clear();
+    data_ = system_allocate(size_);
+  }
 }
 Buffer::~Buffer() {
   if (data_) Cache::cache().give(data_, size_);

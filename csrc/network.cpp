@@ -92,6 +92,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), tape != nullptr));
   const Index part_size = batch.B * shape_.H, between_size = batch.T * batch.B * outputs();
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
+  for (int k = 0; !tape && k < std::min(2, shape_.layers - 1); ++k) outputs_in_turn[k] = buffer_of<T>(between_size);
 
   Rows<const T> input = x;
   if (tape) {
@@ -103,7 +104,6 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     Rows<T> output = y;
     if (layer + 1 < shape_.layers) {
       if (tape) tape->between.push_back(buffer_of<T>(between_size));
-      else outputs_in_turn[layer % 2] = buffer_of<T>(between_size);
       output = contiguous(tape ? tape->between.back() : outputs_in_turn[layer % 2], batch, outputs());
     }
     const Dims d = batch.dims(inputs(layer), shape_.H);
@@ -135,15 +135,16 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   const Index part_size = batch.B * shape_.H;
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
-  double square_sum = 0;
+  for (int k = 0; k < std::min(2, shape_.layers - 1); ++k)
+    d_between[k] = buffer_of<T>(batch.T * batch.B * outputs());
+  double square_sum = 0;  // nothing is allocated from here on: what fails has changed nothing
 
   Rows<const T> d_output = dy;
   for (int layer = shape_.layers - 1; layer >= 0; --layer) {
     Rows<T> d_input = dx;
     Rows<const T> input = read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, inputs(layer)));
     if (layer > 0) {
-      d_between[layer % 2] = buffer_of<T>(batch.T * batch.B * outputs());
-      d_input = contiguous(d_between[layer % 2], batch, outputs());
+      d_input = contiguous(d_between[(layer - 1) % 2], batch, outputs());
     }
     const Dims d = batch.dims(inputs(layer), shape_.H);
     const Split split = choose_split(d, kernel_.gates, 3, lease.size());

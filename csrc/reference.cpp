@@ -77,11 +77,11 @@ struct Reference {
     for (Index s = 0; s < length; ++s) {
       double *prev = states + s * Q * d.H, *next = prev + Q * d.H;
       T* const y = walk.at(a.y, s, b);
-      const double keep = walk.cut(s, b) ? 0 : 1;
+      const bool keep = !walk.cut(s, b);  // what a reset cuts is 0 even where it is NaN
       for (Index j = 0; j < d.H; ++j, saved_to += S) {
         double pre[P] = {}, state[Q], saved[S] = {};
         sum_pre(d, wide(a.packed), walk.at(a.x, s, b), prev, keep, j, pre);
-        for (int q = 0; q < Q; ++q) state[q] = keep * prev[q * d.H + j];
+        for (int q = 0; q < Q; ++q) state[q] = keep ? prev[q * d.H + j] : 0;
         Cell::update(pre, unit_of(wide(a.packed) + G * d.H * (d.I + d.H + 2), d.H, j), state, saved);
         Cell::output(state[Cell::kMemory], state, saved);
         for (int q = 0; q < Q; ++q) next[q * d.H + j] = double(T(state[q]));
@@ -94,13 +94,13 @@ struct Reference {
       for (Index j = 0; j < d.H; ++j) a.y.p[t * a.y.step + user * a.y.row + j] = 0;
   }
 
-  static void sum_pre(Dims d, const double* W_ih, const T* x, const double* h, double keep, Index j, double (&pre)[P]) {
+  static void sum_pre(Dims d, const double* W_ih, const T* x, const double* h, bool keep, Index j, double (&pre)[P]) {
     const double *W_hh = W_ih + G * d.H * d.I, *b_ih = W_hh + G * d.H * d.H, *b_hh = b_ih + G * d.H;
     for (int g = 0; g < G; ++g) {
       const Index r = g * d.H + j;
       double from_x = b_ih[r], from_h = b_hh[r];
       for (Index k = 0; k < d.I; ++k) from_x += W_ih[r * d.I + k] * double(x[k]);
-      for (Index k = 0; k < d.H; ++k) from_h += W_hh[r * d.H + k] * (keep * h[k]);
+      for (Index k = 0; keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * h[k];
       pre[Cell::x_slot(g)] += from_x;
       pre[Cell::h_slot(g)] += from_h;
     }
@@ -147,7 +147,7 @@ struct Reference {
     const Index user = walk.user_row(b), length = walk.length(b);
     for (int q = 0; q < Q; ++q) copy(a.dsT[q] ? a.dsT[q] + user * d.H : nullptr, d.H, sums.dstate + q * d.H);
     for (Index s = length - 1; s >= 0; --s) {
-      const double keep = walk.cut(s, b) ? 0 : 1;
+      const bool keep = !walk.cut(s, b);  // what a reset cuts is 0 even where it is NaN
       const double* states = wide(a.tape) + (b * (d.T + 1) + s) * Q * d.H;
       for (Index j = 0; j < d.H; ++j)
         backward_unit(a, wide(a.tape) + saved_at(d) + ((b * d.T + s) * d.H + j) * S, states, keep,
@@ -160,13 +160,13 @@ struct Reference {
         for (Index k = 0; k < d.I; ++k) a.dx.p[t * a.dx.step + user * a.dx.row + k] = 0;
   }
 
-  static void backward_unit(const BackwardArgs<T>& a, const double* saved_from, const double* states, double keep,
+  static void backward_unit(const BackwardArgs<T>& a, const double* saved_from, const double* states, bool keep,
                             double dy, Index j, const Sums& sums) {
     const Index H = a.dims.H;
     double saved[S], prev[Q], after[Q], dstate[Q], dpre[P] = {}, dm = 0;
     for (int k = 0; k < S; ++k) saved[k] = saved_from[k];
     for (int q = 0; q < Q; ++q) {
-      prev[q] = keep * states[q * H + j];
+      prev[q] = keep ? states[q * H + j] : 0;
       after[q] = states[(Q + q) * H + j];
       dstate[q] = sums.dstate[q * H + j];
     }
@@ -176,7 +176,7 @@ struct Reference {
     if (Cell::kMemory != 0) dstate[Cell::kMemory] += dm;
     else dstate[0] = dm;
     Cell::update_backward(saved, unit, prev, dstate, dpre);
-    for (int q = 0; q < Q; ++q) sums.dstate[q * H + j] = keep * dstate[q];
+    for (int q = 0; q < Q; ++q) sums.dstate[q * H + j] = keep ? dstate[q] : 0;
     for (int s = 0; s < P; ++s) sums.dpre[j * P + s] = dpre[s];
     if constexpr (U > 0) {
       Unit share;
@@ -186,7 +186,7 @@ struct Reference {
   }
 
   // Of one row and step: dx, the gradients of the parameters, and dh of the step before
-  static void add_products(const BackwardArgs<T>& a, const T* x, const double* h, double keep, T* dx_to,
+  static void add_products(const BackwardArgs<T>& a, const T* x, const double* h, bool keep, T* dx_to,
                            const Sums& sums) {
     const Dims d = a.dims;
     for (Index k = 0; k < d.I; ++k) sums.dx[k] = 0;
@@ -197,9 +197,9 @@ struct Reference {
         sums.b_ih[r] += from_x;
         sums.b_hh[r] += from_h;
         for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * double(x[k]);
-        for (Index k = 0; k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * (keep * h[k]);
+        for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * h[k];
         for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * double(a.weights.W_ih[r * d.I + k]);
-        for (Index k = 0; k < d.H; ++k) sums.dstate[k] += keep * from_h * double(a.weights.W_hh[r * d.H + k]);
+        for (Index k = 0; keep && k < d.H; ++k) sums.dstate[k] += from_h * double(a.weights.W_hh[r * d.H + k]);
       }
     for (Index k = 0; dx_to && k < d.I; ++k) dx_to[k] = T(sums.dx[k] + (a.add_dx ? double(dx_to[k]) : 0));
   }

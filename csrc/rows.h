@@ -22,6 +22,8 @@ struct Walk {
   FR_FN Index active(Index step) const {  // rows that take part in the step; 0 past the last
     return step >= d.T ? 0 : s.first ? s.first[step + 1] - s.first[step] : d.B;
   }
+  // Rows of states in front of those that enter the step: the B initial ones, then one for each of the R rows
+  FR_FN Index row_before(Index step) const { return step ? d.B + first(step - 1) : 0; }
   FR_FN Index length(Index b) const { return s.lengths ? s.lengths[b] : d.T; }
   FR_FN Index user_row(Index b) const { return s.order ? s.order[b] : b; }
   FR_FN Index time(Index step, Index b) const { return s.reversed ? length(b) - 1 - step : step; }

@@ -4,7 +4,7 @@
 #include "api.h"
 #define FR_DECLARE_TARGET(name)       \
   namespace fastrnn {                 \
-  namespace name {                    \
+  inline namespace name {             \
   Kernels<float> kernels_f32();       \
   Kernels<double> kernels_f64();      \
   }                                   \

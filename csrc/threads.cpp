@@ -2,6 +2,7 @@
 #include "threads.h"
 #include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <cstdlib>
 #include <mutex>
 #include <stdexcept>
@@ -14,7 +15,7 @@
 #endif
 namespace fastrnn {
 namespace {
-constexpr int kSpins = 2000;  // ~20 us: longer than any imbalance of one step
+constexpr int kSpins = 2000;  // 20 to 50 us: longer than any imbalance of one step
 constexpr int kYields = 200;
 
 inline void pause() {
@@ -27,7 +28,8 @@ inline void pause() {
 
 // A counter that only grows, and threads that wait for it to reach a value
 struct Counter {
-  alignas(64) std::atomic<unsigned long> value{0};
+  std::atomic<std::uint64_t> value{0};
+  char apart[64 - sizeof(std::atomic<std::uint64_t>)];  // what spins on the value shares its line with nothing
   std::atomic<int> sleepers{0};
   std::mutex mutex;
   std::condition_variable changed;
@@ -38,7 +40,7 @@ struct Counter {
     { std::lock_guard<std::mutex> lock(mutex); }
     changed.notify_all();
   }
-  void wait(unsigned long target) {
+  void wait(std::uint64_t target) {
     for (int i = 0; i < kSpins; ++i) {
       if (value.load(std::memory_order_acquire) >= target) return;
       pause();
@@ -61,13 +63,15 @@ struct Counter {
 class Pool {
  public:
   explicit Pool(int size) : size_(size) {
-    for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { loop(rank); });
+    threads_.reserve(size_t(size) - 1);
+    try {
+      for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { loop(rank); });
+    } catch (...) {  // no more threads to be had
+      end_threads();
+      throw;
+    }
   }
-  ~Pool() {
-    stop_ = true;
-    started_.add();
-    for (std::thread& thread : threads_) thread.join();
-  }
+  ~Pool() { end_threads(); }
   int size() const { return size_; }
 
   void run(const Team& team, void (*work)(const void*, const Team&), const void* f) {
@@ -79,10 +83,15 @@ class Pool {
     met_.value.store(0, std::memory_order_relaxed);  // nobody waits on it between runs
     started_.add();
     work_as(0);
-    ended_.wait(++runs_ * static_cast<unsigned long>(size_ - 1));
+    ended_.wait(++runs_ * static_cast<std::uint64_t>(size_ - 1));
   }
 
  private:
+  void end_threads() {
+    stop_ = true;
+    started_.add();
+    for (std::thread& thread : threads_) thread.join();
+  }
   void work_as(int rank) {
     Team team = team_;
     team.rank = rank;
@@ -90,7 +99,7 @@ class Pool {
     work_(f_, team);
   }
   void loop(int rank) {
-    for (unsigned long run = 1;; ++run) {
+    for (std::uint64_t run = 1;; ++run) {
       started_.wait(run);
       if (stop_) return;
       if (rank < team_.size) work_as(rank);
@@ -99,15 +108,15 @@ class Pool {
   }
   // The n-th meeting is over when n * size arrivals have been counted.
   void meet() {
-    const unsigned long size = static_cast<unsigned long>(team_.size);
-    const unsigned long before = met_.value.load(std::memory_order_relaxed);
+    const std::uint64_t size = static_cast<std::uint64_t>(team_.size);
+    const std::uint64_t before = met_.value.load(std::memory_order_relaxed);
     met_.add();
     met_.wait((before / size + 1) * size);
   }
 
   const int size_;
   Counter started_, met_, ended_;
-  unsigned long runs_ = 0;
+  std::uint64_t runs_ = 0;
   Team team_{};
   void (*work_)(const void*, const Team&) = nullptr;
   const void* f_ = nullptr;
@@ -149,7 +158,7 @@ int thread_count() {
   int n = requested_count.load();
   if (n) return n;
   const char* forced = std::getenv("FASTRNN_NUM_THREADS");
-  n = forced ? positive(forced) : cpu_count();
+  n = forced && *forced ? positive(forced) : cpu_count();
   requested_count.store(n);
   return n;
 }
@@ -169,7 +178,8 @@ ThreadLease::ThreadLease(int wanted) : size_(1) {
     }
     if (!pool) pool = new Pool(count);
     size_ = wanted < count ? wanted : count;
-  } catch (...) {  // no more threads to be had: the caller's will do
+  } catch (...) {  // no more threads to be had: the caller's will do, for this call and those to come
+    requested_count.store(1);
     leased.store(false, std::memory_order_release);
   }
 }

@@ -81,8 +81,8 @@ struct WeightGradients {
   void find_rows(Range chunk) const {
     Cursor at(walk, chunk.begin);
     for (Index k = 0; at.row < chunk.end; ++k, at.next()) {
-      const Index before = at.step ? d.B + walk.first(at.step - 1) : 0;
-      scratch.prev[k] = walk.cut(at.step, at.b) ? scratch.zeros : states + (before + at.b) * map.state_ld();
+      const Index before = walk.row_before(at.step) + at.b;
+      scratch.prev[k] = walk.cut(at.step, at.b) ? scratch.zeros : states + before * map.state_ld();
       scratch.x[k] = walk.at(args.x, at.step, at.b);
     }
   }
@@ -157,11 +157,10 @@ struct WeightGradients {
     }
   }
 
-  // a holds zeros beyond the first n lanes
   FR_FN static void add(T* to, Vec a, Index n, SquareSum<T>& squares) {
     const Vec sum = load_first(to, n) + a;
     store_first(to, sum, n);
-    squares.add(sum);
+    squares.add(n < L ? load_first(to, n) : sum);
   }
 
   // Rows of C for one gate and unit block, transposed and added to dW (G*H,N)

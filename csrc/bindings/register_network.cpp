@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Networks and tapes. Kernels run without the GIL where they last longer than handing it over.
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include "dispatch.h"
 #include "network.h"
@@ -23,14 +25,21 @@ const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell) {
   throw std::invalid_argument("no cell " + cell);
 }
 
-template <class T> class PyNetwork;
+std::uint64_t networks_made = 0;  // changed under the GIL
 
-// `used` is set by the backward call that destroys the tape.
+// `used` is set by the backward call that destroys the tape. `network` is the number of the network it belongs to: an
+// address could be that of a later one.
 template <class T>
 struct PyTape {
   Tape<T> tape;
-  const PyNetwork<T>* network;
+  std::uint64_t network;
   bool used = false;
+};
+
+// The parameters of a network. Arrays that users get have it as their base, so that its reference count tells
+// whether anybody can still write to it.
+struct ParameterMemory {
+  Buffer buffer;
 };
 
 template <class T>
@@ -39,7 +48,12 @@ class PyNetwork {
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, int layers, int directions, bool bias,
             const std::string& isa)
       : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell), {input_size, hidden_size, layers, directions, bias}),
-        flat_(net_.parameter_count()) {}
+        number_(++networks_made) {
+    Buffer buffer = buffer_of<T>(net_.parameter_count());
+    parameters_ = buffer.as<T>();
+    std::fill_n(parameters_, net_.parameter_count(), T(0));
+    memory_ = py::cast(std::make_unique<ParameterMemory>(ParameterMemory{std::move(buffer)}));
+  }
 
   const std::string& isa() const { return isa_; }
   std::vector<py::tuple> layout() const {
@@ -53,7 +67,7 @@ class PyNetwork {
 
   py::array flat() {
     ++exposures_;
-    return flat_;
+    return py::array_t<T>(net_.parameter_count(), parameters_, memory_);
   }
 
   // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
@@ -71,7 +85,7 @@ class PyNetwork {
     read_states(states, batch_size, s0);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}}, this});
+    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}}, number_});
     {
       const ReleaseIf release(work(batch) > kLongWork);
       net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
@@ -79,7 +93,7 @@ class PyNetwork {
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
 
-  bool owns(const PyTape<T>& tape) const { return tape.network == this; }
+  bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 
   // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to. Returns dstates and the sum of squares.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
@@ -104,7 +118,12 @@ class PyNetwork {
     double squares;
     {
       const ReleaseIf release(work(batch) > kLongWork);
-      squares = net_.backward(tape.tape, flat_.data(), dy_rows, dsT, dx_rows, ds0, to);
+      try {
+        squares = net_.backward(tape.tape, parameters_, dy_rows, dsT, dx_rows, ds0, to);
+      } catch (...) {  // before anything was changed
+        tape.used = false;
+        throw;
+      }
       tape.tape.release();
     }
     return py::make_tuple(initial, squares);
@@ -164,19 +183,19 @@ class PyNetwork {
     return Batch(T_, B, at, cut);
   }
 
-  // The layout of the kernels of what flat_ holds now. While nobody but this object holds flat_, which views of it do
-  // too, nobody can have written to it; else it may have changed since it was packed, and is packed for every call.
+  // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
+  // which arrays on it do, nobody can write to it; else they may have changed and are packed for every call.
   std::shared_ptr<const PackedWeights> packed_weights() {
     if (packed_ && packed_at_ == exposures_) return packed_;
-    const bool exposed = Py_REFCNT(flat_.ptr()) > 1;
-    const long now = exposures_;
+    const bool exposed = Py_REFCNT(memory_.ptr()) > 1;
+    const std::uint64_t now = exposures_;
     std::shared_ptr<const PackedWeights> packed;
     {
       const ReleaseIf release(double(net_.parameter_count()) > kLongWork / 10);
-      packed = std::make_shared<const PackedWeights>(net_.pack(flat_.data()));
+      packed = std::make_shared<const PackedWeights>(net_.pack(parameters_));
     }
     packed_ = packed;
-    packed_at_ = exposed ? -1 : now;
+    packed_at_ = exposed ? kNever : now;
     return packed;
   }
 
@@ -256,8 +275,11 @@ class PyNetwork {
 
   const std::string isa_;
   const Network<T> net_;
-  py::array_t<T> flat_;
-  long exposures_ = 0, packed_at_ = -1;  // how often flat_ was handed out: ever, and when packed_ was made
+  const std::uint64_t number_;
+  py::object memory_;  // a ParameterMemory
+  T* parameters_;
+  static constexpr std::uint64_t kNever = 0;
+  std::uint64_t exposures_ = 1, packed_at_ = kNever;  // counts arrays handed out: ever, and when packed_ was made
   std::shared_ptr<const PackedWeights> packed_;
 };
 
@@ -285,6 +307,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
 }  // namespace
 
 void register_network(py::module_& m) {
+  py::class_<ParameterMemory>(m, "ParameterMemory");
   register_typed<float>(m, "NetworkF32", "TapeF32");
   register_typed<double>(m, "NetworkF64", "TapeF64");
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Optimizer updates, sums of squares and embedding rows on dense arrays of one type.
 #include <cmath>
+#include "cpu.h"
 #include "dispatch.h"
 #include "register.h"
 namespace fastrnn {
@@ -31,6 +32,7 @@ void adam(py::array parameter, const py::array& gradient, py::array m, py::array
                            n, T(lr), T(beta1), T(beta2), T(eps), T(weight_decay), T(scale),
                            T(1 - std::pow(beta1, step)), T(std::sqrt(1 - std::pow(beta2, step))), decoupled};
     const py::gil_scoped_release release;
+    const FlushDenormals flush;
     kernels<T>().adam(args);
   });
 }
@@ -48,6 +50,7 @@ void sgd(py::array parameter, const py::array& gradient, const py::object& momen
                                                     : dense<T>(buffer, n, "momentum_buffer does not match parameter"),
                           n, T(lr), T(momentum), T(weight_decay), T(scale), first, nesterov};
     const py::gil_scoped_release release;
+    const FlushDenormals flush;
     kernels<T>().sgd(args);
   });
 }

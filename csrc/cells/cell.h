@@ -10,7 +10,7 @@
 //                 kSaved >= kPre.
 //   kCarried      first state whose gradient also flows from t to t-1 outside W_hh; update_backward returns zero
 //                 for the states before it, and the driver then neither stores nor reads them.
-//   kMemory       the state that output() sees as m (after a layer norm of the driver, where there is one).
+//   kMemory       the state that output() sees as m.
 //
 //   update(pre, unit, state, saved)                       pre-activations -> new memory
 //   output(m, state, saved)                               memory -> new h
@@ -22,6 +22,7 @@
 // V is any type with + - * and the functions of cells/math.h: float and double (reference), Vec<float> and
 // Vec<double> (CPU lanes), float in a CUDA thread, Dual (tests).
 #pragma once
+#include <stddef.h>
 #if defined(__CUDACC__)
 #define FR_FN __host__ __device__ __forceinline__
 #else

@@ -3,7 +3,7 @@
 //
 //   update   i = sigmoid(pre_i)  f = sigmoid(pre_f)  g = tanh(pre_g)  o = sigmoid(pre_o)
 //            c' = f c + i g
-//   output   h' = o tanh(m)            m = c', or its layer norm when the driver normalises
+//   output   h' = o tanh(m)            m = c'
 //
 // Saved for backward: i f g o. tanh(m) is computed anew: a fifth slot costs more in memory traffic.
 #pragma once

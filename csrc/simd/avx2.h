@@ -27,22 +27,22 @@ FR_FN F32 reciprocal(F32 a) { return F32(1).v / a.v; }  // rcpps has 12 bits: on
 FR_FN F64 reciprocal(F64 a) { return F64(1).v / a.v; }
 
 // A masked store costs tens of cycles on AMD cores before Zen 5, hence the branch.
-FR_FN __m256i first_lanes32(long n) {
+FR_FN __m256i first_lanes32(ptrdiff_t n) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-FR_FN __m256i first_lanes64(long n) {
+FR_FN __m256i first_lanes64(ptrdiff_t n) {
   return _mm256_cmpgt_epi64(_mm256_set1_epi64x(n), _mm256_setr_epi64x(0, 1, 2, 3));
 }
-FR_FN F32 load_first(const float* p, long n) {
+FR_FN F32 load_first(const float* p, ptrdiff_t n) {
   return n >= 8 ? F32::load(p) : F32(_mm256_maskload_ps(p, first_lanes32(n)));
 }
-FR_FN F64 load_first(const double* p, long n) {
+FR_FN F64 load_first(const double* p, ptrdiff_t n) {
   return n >= 4 ? F64::load(p) : F64(_mm256_maskload_pd(p, first_lanes64(n)));
 }
-FR_FN void store_first(float* p, F32 a, long n) {
+FR_FN void store_first(float* p, F32 a, ptrdiff_t n) {
   n >= 8 ? a.store(p) : _mm256_maskstore_ps(p, first_lanes32(n), a.v);
 }
-FR_FN void store_first(double* p, F64 a, long n) {
+FR_FN void store_first(double* p, F64 a, ptrdiff_t n) {
   n >= 4 ? a.store(p) : _mm256_maskstore_pd(p, first_lanes64(n), a.v);
 }
 FR_NAMESPACE_END

@@ -27,13 +27,13 @@ FR_FN Vec<double> low_bits_to_exponent(Vec<double> a) {
   typedef unsigned long long Bits __attribute__((vector_size(kVectorBytes)));
   return (Vec<double>::Native)((Bits)a.v << 52);
 }
-template <class T> FR_FN Vec<T> load_first(const T* p, long n) {
+template <class T> FR_FN Vec<T> load_first(const T* p, ptrdiff_t n) {
   if (n >= Vec<T>::kLanes) return Vec<T>::load(p);
   Vec<T> a(0);
   for (int l = 0; l < n; ++l) a.v[l] = p[l];
   return a;
 }
-template <class T> FR_FN void store_first(T* p, Vec<T> a, long n) {
+template <class T> FR_FN void store_first(T* p, Vec<T> a, ptrdiff_t n) {
   if (n >= Vec<T>::kLanes) return a.store(p);
   for (int l = 0; l < n; ++l) p[l] = a.v[l];
 }

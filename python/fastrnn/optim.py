@@ -22,6 +22,14 @@ from . import _check, _core
 _Array = npt.NDArray[Any]
 
 
+def _memory(array: _Array) -> Any:
+    """What owns the memory of an array: the same object however often an array on it is made."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray) and owner.base is not None:
+        owner = owner.base
+    return owner
+
+
 class Optimizer(ABC):
     """What all optimizers share: the buffers they belong to and the number of updates.
 
@@ -34,7 +42,7 @@ class Optimizer(ABC):
         self.lr = _check.number("lr", lr, 0.0)
         self.steps = 0
         # Weak, because a layer packs its weights for every call while anybody holds its buffer.
-        self._owners: list[weakref.ref[_Array]] = []
+        self._owners: list[weakref.ref[Any]] = []
         self._sizes: list[int] = []
 
     def update(self, parameters: Sequence[_Array], gradients: Sequence[_Array], scale: float = 1.0) -> None:
@@ -53,11 +61,11 @@ class Optimizer(ABC):
         _check.buffers(parameters, gradients)
         if self._owners:
             same = len(parameters) == len(self._owners)
-            same = same and all(owner() is array for owner, array in zip(self._owners, parameters))
+            same = same and all(owner() is _memory(array) for owner, array in zip(self._owners, parameters))
             _check.owned_buffers(parameters, self._sizes, same)
         else:
             self._make_state(parameters)
-            self._owners = [weakref.ref(array) for array in parameters]
+            self._owners = [weakref.ref(_memory(array)) for array in parameters]
             self._sizes = [array.size for array in parameters]
         self.steps += 1
         for number, (parameter, gradient) in enumerate(zip(parameters, gradients)):

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check, _core
-from .runtime import active
+from .runtime import active, available
 
 _Array = npt.NDArray[Any]
 State = Any  # an array (L*D,B,H), or for cells with several states a tuple of such arrays
@@ -89,7 +89,7 @@ class Recurrent:
         self.cell = cell
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = _check.size("hidden_size", hidden_size)
-        self.num_layers = _check.size("num_layers", num_layers)
+        self.num_layers = _check.size("num_layers", num_layers, most=10_000)
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
@@ -101,10 +101,10 @@ class Recurrent:
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
-        gates = _core.cells()[self.cell]["gates"]
+        self._gates: int = _core.cells()[self.cell]["gates"]
         widest = max(self.input_size, self.num_directions * self.hidden_size) + self.hidden_size + 2
         _check.product(
-            layers=self.num_layers, directions=self.num_directions, gates=gates, hidden_size=self.hidden_size,
+            layers=self.num_layers, directions=self.num_directions, gates=self._gates, hidden_size=self.hidden_size,
             columns=widest,
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
@@ -174,8 +174,10 @@ class Recurrent:
         """
         shapes = {name: shape for name, (shape, _) in self._layout.items()}
         values = _check.state_dict(mapping, shapes, repr(self), self.dtype)
-        for name, view in self.parameters().items():
-            view[...] = values[name]
+        flat = np.concatenate(
+            [values[name].reshape(-1) for name in shapes]
+        )  # values may be views of this very net
+        self.flat[:] = flat
 
     # ------------------------------------------------------------------ whole sequences
 
@@ -225,10 +227,8 @@ class Recurrent:
         row_lengths = _check.lengths(self._no_lengths(lengths, unbatched), T, B)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
-        gates = _core.cells()[self.cell]["gates"]
-        _check.product(
-            T=T, B=B, width=max(self.output_size, self.input_size, 2 * gates * (self.hidden_size + 64))
-        )
+        width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
+        _check.product(T=T, B=B, width=width)
         y, y_rows = self._new(T, B, self.output_size, unbatched)
         after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training)
         return y, self._state_of(after, unbatched), Tape(tape, unbatched) if training else None
@@ -378,10 +378,10 @@ class Recurrent:
 
     def __getstate__(self) -> dict[str, Any]:
         attributes = {name: value for name, value in vars(self).items() if name not in ("_net", "_layout")}
-        return attributes | {"_parameters": self.flat.copy()}
+        return attributes | {"_parameters": self.flat.copy(), "_isa": self.isa}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
-        parameters = attributes.pop("_parameters")
+        parameters, isa = attributes.pop("_parameters"), attributes.pop("_isa")
         vars(self).update(attributes)
-        self._create(active())
+        self._create(isa if isa in available() else active())
         self.flat[:] = parameters

@@ -15,8 +15,8 @@ Array = npt.NDArray[Any]
 _MOST_ELEMENTS = 2**59
 
 
-def size(name: str, value: object, least: int = 1) -> int:
-    """An integer of at least `least`."""
+def size(name: str, value: object, least: int = 1, most: int | None = None) -> int:
+    """An integer from `least` to `most`."""
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
@@ -25,6 +25,8 @@ def size(name: str, value: object, least: int = 1) -> int:
         raise TypeError(f"{name} is {value!r}, not an integer")
     if number < least:
         raise ValueError(f"{name} is {number}, but must be at least {least}")
+    if most is not None and number > most:
+        raise ValueError(f"{name} is {number}, but must be at most {most}")
     return number
 
 
@@ -44,6 +46,8 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
 
 def compute_dtype(value: object) -> np.dtype[Any]:
     """float32 or float64."""
+    if value is None:  # NumPy's word for float64
+        raise TypeError("dtype is None, but must be float32 or float64")
     try:
         dtype: np.dtype[Any] = np.dtype(value)  # type: ignore[call-overload]
     except TypeError:
