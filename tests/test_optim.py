@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Optimizers against a plain loop and torch.optim, the scale of clipping, whose state they hold."""
 
+import copy
 import gc
+import pickle
 import weakref
 
 import fastrnn
@@ -152,7 +154,7 @@ def test_an_optimizer_belongs_to_its_first_buffers():
     optimizer = fastrnn.Adam()
     optimizer.update([mine], [gradient])
     for wrong in ([other], [mine, other], [mine.copy()]):
-        with pytest.raises(ValueError, match=r"the state of other parameters \(of sizes \[4\]\)"):
+        with pytest.raises(ValueError, match=r"the state of other arrays of parameters \(of sizes \[4\]\)"):
             optimizer.update(wrong, [gradient] * len(wrong))
     assert optimizer.steps == 1
     assert (other == 1).all()
@@ -233,3 +235,32 @@ def test_bad_buffers(parameters, gradients, error, words):
 def test_bad_settings(make, error, words):
     with pytest.raises(error, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    "how", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))], ids=["copy", "pickle"]
+)
+def test_a_copy_goes_on_where_the_optimizer_was(how):
+    mine, gradient = np.ones(4), np.arange(4.0)
+    optimizer = fastrnn.Adam(0.1)
+    optimizer.update([mine], [gradient])
+    twin, theirs = how(optimizer), mine.copy()
+    optimizer.update([mine], [gradient])
+    twin.update([theirs], [gradient])
+    np.testing.assert_array_equal(theirs, mine)
+    with pytest.raises(ValueError, match="other arrays of parameters"):
+        twin.update([mine], [gradient])
+
+
+def test_the_learning_rate_may_be_set_and_is_checked():
+    optimizer, p = fastrnn.SGD(0.5), np.zeros(1)
+    optimizer.lr = 2
+    optimizer.update([p], [np.ones(1)])
+    assert p[0] == -2
+    for wrong, error in ((-1, ValueError), ("a", TypeError), (np.nan, ValueError)):
+        with pytest.raises(error, match="lr"):
+            optimizer.lr = wrong
+    for scale in (np.nan, np.inf, -1):
+        with pytest.raises(ValueError, match="scale"):
+            optimizer.update([p], [np.ones(1)], scale)
+    assert (optimizer.lr, optimizer.steps, p[0]) == (2, 1, -2)

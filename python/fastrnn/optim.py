@@ -33,17 +33,31 @@ def _memory(array: _Array) -> Any:
 class Optimizer(ABC):
     """What all optimizers share: the buffers they belong to and the number of updates.
 
+    An optimizer can be copied and pickled with its state; the copy then belongs to the buffers of its first update.
+
     Attributes:
-        lr: learning rate; may be set between updates.
         steps: updates made so far.
     """
 
     def __init__(self, lr: float) -> None:
-        self.lr = _check.number("lr", lr, 0.0)
+        self.lr = lr
         self.steps = 0
         # Weak, because a layer packs its weights for every call while anybody holds its buffer.
         self._owners: list[weakref.ref[Any]] = []
         self._sizes: list[int] = []
+
+    @property
+    def lr(self) -> float:
+        """Learning rate, at least 0; set it between updates for a schedule."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, lr: float) -> None:
+        self._lr = _check.number("lr", lr, 0.0)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but whom it belongs to."""
+        return vars(self) | {"_owners": []}
 
     def update(self, parameters: Sequence[_Array], gradients: Sequence[_Array], scale: float = 1.0) -> None:
         """One step down the gradient, in place.
@@ -52,21 +66,23 @@ class Optimizer(ABC):
             parameters: the buffers to update, each 1-D, C-contiguous, float32 or float64; the same ones at
                 every call.
             gradients: one buffer for each of the parameters, of the same size and dtype; not changed.
-            scale: factor for all gradients (see `Clip.scale`).
+            scale: finite factor for all gradients (see `Clip.scale`).
 
         Raises:
             TypeError: a buffer is no array, or of another dtype.
             ValueError: sizes do not fit, or the buffers are not those of the first call.
         """
         _check.buffers(parameters, gradients)
-        if self._owners:
-            same = len(parameters) == len(self._owners)
+        scale = _check.number("scale", scale, 0.0)
+        if self._sizes:
+            same = [array.size for array in parameters] == self._sizes
             same = same and all(owner() is _memory(array) for owner, array in zip(self._owners, parameters))
             _check.owned_buffers(parameters, self._sizes, same)
         else:
             self._make_state(parameters)
-            self._owners = [weakref.ref(_memory(array)) for array in parameters]
             self._sizes = [array.size for array in parameters]
+        if not self._owners:
+            self._owners = [weakref.ref(_memory(array)) for array in parameters]
         self.steps += 1
         for number, (parameter, gradient) in enumerate(zip(parameters, gradients)):
             self._update_one(number, parameter, gradient, scale)

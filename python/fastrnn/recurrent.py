@@ -8,6 +8,7 @@ y of layer l-1, of both directions; a reverse direction runs from the end of eac
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -33,7 +34,7 @@ class Stats:
     norm: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gradients:
     """What `backward` returns.
 
@@ -94,10 +95,11 @@ class Recurrent:
         self.batch_first = _check.flag("batch_first", batch_first)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
         self.dtype: np.dtype[Any] = _check.compute_dtype(dtype)
+        rng = np.random.default_rng(_check.seed(seed))
         self._create(active())
         bound = self.hidden_size**-0.5
         flat = self.flat
-        flat[:] = np.random.default_rng(seed).uniform(-bound, bound, flat.size)
+        flat[:] = rng.uniform(-bound, bound, flat.size)
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
@@ -158,15 +160,15 @@ class Recurrent:
         }
 
     def parameters(self) -> dict[str, _Array]:
-        """Parameters by torch's names, as writeable views of `flat` (see there)."""
+        """Parameters by torch's names, as writeable views of `flat`; holding one makes calls slower, as there."""
         return self._views(self.flat)
 
     def state_dict(self) -> dict[str, _Array]:
-        """Copies of the parameters by torch's names."""
+        """Copies of the parameters by torch's names. `numpy.savez(path, **net.state_dict())` writes them to a file."""
         return {name: view.copy() for name, view in self.parameters().items()}
 
     def load_state_dict(self, mapping: Mapping[str, _Array]) -> None:
-        """Sets all parameters.
+        """Sets all parameters, such as those of torch's layer: {name: t.numpy() for name, t in m.state_dict().items()}.
 
         Raises:
             ValueError: a name is missing or unknown, or a shape differs; nothing is then changed.
@@ -244,7 +246,7 @@ class Recurrent:
     ) -> Gradients:
         """Back-propagation through time, over all steps, layers and directions.
 
-        The parameters must still be those of the forward call.
+        The parameters must still be those of the forward call. It is not checked; gradients would be wrong.
 
         Args:
             tape: of a forward call of this net; it can be used once.
@@ -383,5 +385,7 @@ class Recurrent:
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         parameters, isa = attributes.pop("_parameters"), attributes.pop("_isa")
         vars(self).update(attributes)
-        self._create(isa if isa in available() else active())
+        # Results keep their bits where the target is at hand and the environment does not ask for another one.
+        kept = isa in available() and not os.environ.get("FASTRNN_ISA")
+        self._create(isa if kept else active())
         self.flat[:] = parameters

@@ -41,6 +41,6 @@ def main() -> int:
                 wrong += not error <= bound
                 kernel = f"{cell}_{dtype.replace('float', 'f')}__{isa}"
                 verdict = "ok" if error <= bound else f"WRONG: more than {bound:.1e}"
-                print(f"{kernel:24s} error {error:.1e}  {verdict}")
+                print(f"{kernel:32s} error {error:.1e}  {verdict}")
     print(f"{wrong} wrong" if wrong else "all kernels agree with the reference")
     return 1 if wrong else 0

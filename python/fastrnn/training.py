@@ -51,7 +51,7 @@ class Score:
         return None if self.hits is None else self.hits / self.count
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class History:
     """What a fit measured, one entry an epoch.
 

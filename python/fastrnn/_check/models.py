@@ -85,8 +85,8 @@ def owned_buffers(parameters: Sequence[Array], sizes: Sequence[int], owned: bool
     if not owned:
         given = [parameter.size for parameter in parameters]
         raise ValueError(
-            f"this optimizer holds the state of other parameters (of sizes {list(sizes)}) than those given "
-            f"(of sizes {given}): a model needs an optimizer of its own"
+            f"this optimizer holds the state of other arrays of parameters (of sizes {list(sizes)}) than those given "
+            f"(of sizes {given}): a model needs an optimizer of its own, or a copy of one"
         )
 
 
@@ -151,7 +151,8 @@ def _one_sequence(name: str, entry: object, item: tuple[int, ...], dtype: np.dty
         return np.empty((0, *item), dtype)  # an empty list has neither dtype nor width of its own
     _real(name, given, "iu" if dtype.kind == "i" else "biuf")
     if given.ndim == 0 or given.shape[1:] != item:
-        raise ValueError(f"{name} has shape {given.shape}, but a sequence is {_letters('T', *item)}")
+        hint = "; for a single sequence pass a list of one" if given.ndim == len(item) else ""
+        raise ValueError(f"{name} has shape {given.shape}, but a sequence is {_letters('T', *item)}{hint}")
     return given
 
 
