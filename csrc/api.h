@@ -14,7 +14,9 @@ static_assert(sizeof(Index) == 8, "sizes of buffers are computed in 64 bits");
 constexpr int kMaxState = 2;  // most states of any cell in cells.def
 
 // T steps, B batch, I input, H hidden; R rows in all: T B, or the sum of the lengths
-struct Dims { Index T, B, I, H, R; };
+struct Dims {
+  Index T, B, I, H, R;
+};
 
 // How the batch is walked. Internally row b is row order[b] of the user, rows are sorted by falling length, and only
 // rows that are not finished take part in a step: row s, b of the recurrence is number first[s] + b of R, and padding

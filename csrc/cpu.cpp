@@ -11,7 +11,9 @@
 namespace fastrnn {
 #if defined(__x86_64__) || defined(_M_X64)
 namespace {
-struct Registers { unsigned eax = 0, ebx = 0, ecx = 0, edx = 0; };
+struct Registers {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
 
 Registers cpuid(unsigned leaf) {
   Registers r;
@@ -33,9 +35,7 @@ constexpr unsigned kFlush = 0x8040;  // MXCSR: flush to zero, denormals are zero
 }  // namespace
 
 bool cpu_has_avx512() { return (saved_registers() & kZmm) == kZmm && cpuid(7).ebx & 1u << 16; }
-bool cpu_has_avx2() {
-  return (saved_registers() & kYmm) == kYmm && cpuid(7).ebx & 1u << 5 && cpuid(1).ecx & 1u << 12;
-}
+bool cpu_has_avx2() { return (saved_registers() & kYmm) == kYmm && cpuid(7).ebx & 1u << 5 && cpuid(1).ecx & 1u << 12; }
 
 FlushDenormals::FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(static_cast<unsigned>(before_) | kFlush); }
 FlushDenormals::~FlushDenormals() { _mm_setcsr(static_cast<unsigned>(before_)); }

@@ -39,7 +39,8 @@ const KernelTable& find_target(const std::string& isa) {
   const std::string name = !isa.empty() ? isa : forced ? forced : "";
   for (const Candidate& candidate : candidates())
     if (candidate.supported && (name.empty() || name == candidate.table.isa)) return candidate.table;
-  std::string message = (isa.empty() ? "FASTRNN_ISA=" : "target ") + name + " is not available on this processor, which has:";
+  std::string message =
+      (isa.empty() ? "FASTRNN_ISA=" : "target ") + name + " is not available on this processor, which has:";
   for (const std::string& available : available_targets()) message += " " + available;
   throw std::invalid_argument(message);
 }

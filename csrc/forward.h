@@ -20,7 +20,9 @@ FR_FN Index chunk_steps(const Dims& d) { return d.B >= kChunkRows ? 1 : kChunkRo
 FR_FN Index chunk_rows(const Dims& d) { return smaller(d.T, chunk_steps(d)) * d.B; }
 
 // What one thread of the team works on
-struct Share { Range rows, panels; };
+struct Share {
+  Range rows, panels;
+};
 
 template <int kPanel>
 FR_FN Share share_of(const Walk& walk, Index blocks, const Team& team) {

@@ -16,7 +16,9 @@
 #include "rows.h"
 #include "simd/math.h"
 FR_NAMESPACE_BEGIN
-template <int kValue> struct Constant { static constexpr int value = kValue; };
+template <int kValue> struct Constant {
+  static constexpr int value = kValue;
+};
 
 // Calls f(Constant<n>) for 1 <= n <= kMax: from a runtime count to a template
 template <int kMax, class F>

@@ -47,7 +47,10 @@ void system_free(void* p) {
 }
 
 struct Cache {
-  struct Item { void* data; size_t size; };
+  struct Item {
+    void* data;
+    size_t size;
+  };
   std::mutex mutex;
   std::vector<Item> items;  // oldest first
   size_t bytes = 0;
@@ -69,7 +72,8 @@ struct Cache {
     std::lock_guard<std::mutex> lock(mutex);
     size_t best = items.size();
     for (size_t i = 0; i < items.size(); ++i)
-      if (items[i].size >= size && items[i].size <= 2 * size && (best == items.size() || items[i].size < items[best].size))
+      if (items[i].size >= size && items[i].size <= 2 * size &&
+          (best == items.size() || items[i].size < items[best].size))
         best = i;
     if (best == items.size()) return nullptr;
     void* const data = items[best].data;

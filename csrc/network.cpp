@@ -69,7 +69,9 @@ static void copy_rows(const Batch& batch, Index width, Rows<const T> from, Rows<
 }
 
 template <class T>
-static Rows<const T> read_only(Rows<T> rows) { return {rows.p, rows.step, rows.row}; }
+static Rows<const T> read_only(Rows<T> rows) {
+  return {rows.p, rows.step, rows.row};
+}
 
 template <class T>
 PackedWeights Network<T>::pack(const T* flat) const {
@@ -79,14 +81,15 @@ PackedWeights Network<T>::pack(const T* flat) const {
     const Dims d{0, 0, inputs(part / shape_.directions), shape_.H, 0};
     packed.parts.push_back(buffer_of<T>(kernel_.packed_size(d)));
     const Weights<const T> w = weights(part, flat);
-    lease.run(lease.size(), true, [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
+    lease.run(lease.size(), true,
+              [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
   }
   return packed;
 }
 
 template <class T>
-void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
-                         T* const* sT, Tape<T>* tape) const {
+void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
+                         Rows<T> y, T* const* sT, Tape<T>* tape) const {
   const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
   ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count()).threads);
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), tape != nullptr));
@@ -110,8 +113,15 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     const Split split = choose_split(d, kernel_.gates, 1, lease.size());
     for (int direction = 0; direction < shape_.directions; ++direction) {
       const int part = layer * shape_.directions + direction;
-      ForwardArgs<T> args{d, batch.steps(direction == 1), packed.parts[size_t(part)].template as<T>(), input, {},
-                          {output.p + direction * shape_.H, output.step, output.row}, {}, nullptr, scratch.as<T>()};
+      ForwardArgs<T> args{d,
+                          batch.steps(direction == 1),
+                          packed.parts[size_t(part)].template as<T>(),
+                          input,
+                          {},
+                          {output.p + direction * shape_.H, output.step, output.row},
+                          {},
+                          nullptr,
+                          scratch.as<T>()};
       for (int q = 0; q < kernel_.states; ++q) {
         args.s0[q] = s0[q] ? s0[q] + part * part_size : nullptr;
         args.sT[q] = sT[q] + part * part_size;
@@ -135,26 +145,32 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   const Index part_size = batch.B * shape_.H;
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
-  for (int k = 0; k < std::min(2, shape_.layers - 1); ++k)
-    d_between[k] = buffer_of<T>(batch.T * batch.B * outputs());
+  for (int k = 0; k < std::min(2, shape_.layers - 1); ++k) d_between[k] = buffer_of<T>(batch.T * batch.B * outputs());
   double square_sum = 0;  // nothing is allocated from here on: what fails has changed nothing
 
   Rows<const T> d_output = dy;
   for (int layer = shape_.layers - 1; layer >= 0; --layer) {
     Rows<T> d_input = dx;
     Rows<const T> input = read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, inputs(layer)));
-    if (layer > 0) {
-      d_input = contiguous(d_between[(layer - 1) % 2], batch, outputs());
-    }
+    if (layer > 0) { d_input = contiguous(d_between[(layer - 1) % 2], batch, outputs()); }
     const Dims d = batch.dims(inputs(layer), shape_.H);
     const Split split = choose_split(d, kernel_.gates, 3, lease.size());
     for (int direction = 0; direction < shape_.directions; ++direction) {
       const int part = layer * shape_.directions + direction;
       double part_squares = 0;
-      BackwardArgs<T> args{d, batch.steps(direction == 1), weights(part, flat), input,
+      BackwardArgs<T> args{d,
+                           batch.steps(direction == 1),
+                           weights(part, flat),
+                           input,
                            tape.parts[size_t(part)].template as<T>(),
-                           {d_output.p + direction * shape_.H, d_output.step, d_output.row}, {}, d_input,
-                           direction > 0, {}, weights(part, gradients), &part_squares, scratch.as<T>()};
+                           {d_output.p + direction * shape_.H, d_output.step, d_output.row},
+                           {},
+                           d_input,
+                           direction > 0,
+                           {},
+                           weights(part, gradients),
+                           &part_squares,
+                           scratch.as<T>()};
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = dsT[q] ? dsT[q] + part * part_size : nullptr;
         args.ds0[q] = ds0[q] + part * part_size;

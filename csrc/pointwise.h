@@ -12,7 +12,8 @@ struct Pointwise {
   // g = scale dp (+ wd p)   m = b1 m + (1-b1) g   v = b2 v + (1-b2) g^2   p -= lr / c1 * m / (sqrt(v) / c2 + eps)
   // with c1 = 1 - b1^step, c2 = sqrt(1 - b2^step). Decoupled decay (AdamW): p *= 1 - lr wd first, none in g.
   static void adam(const AdamArgs<T>& a) {
-    const Vec scale(a.scale), decay(a.decoupled ? T(0) : a.weight_decay), keep(a.decoupled ? 1 - a.lr * a.weight_decay : T(1));
+    const Vec scale(a.scale), decay(a.decoupled ? T(0) : a.weight_decay),
+        keep(a.decoupled ? 1 - a.lr * a.weight_decay : T(1));
     const Vec beta1(a.beta1), rest1(1 - a.beta1), beta2(a.beta2), rest2(1 - a.beta2);
     const Vec rate(a.lr / a.correction1), root(1 / a.correction2), eps(a.eps);
     for (Index k = 0; k < a.n; k += L) {

@@ -205,7 +205,7 @@ struct Reference {
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id, name, G, Q, U, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
+    return {id,   name,    G,       Q, U, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
             pack, forward, backward};
   }
 };

@@ -4,7 +4,9 @@
 #include "api.h"
 #include "cells/cell.h"
 FR_NAMESPACE_BEGIN
-struct Range { Index begin, end; };
+struct Range {
+  Index begin, end;
+};
 
 // Part i of n in `parts` parts that differ by one at most; without divisions where there is nothing to part, since a
 // step of a small cell takes no longer than a few of them
@@ -62,7 +64,7 @@ struct Cursor {
     if (!walk.s.first) {
       step = walk.d.B ? row / walk.d.B : 0;
     } else {  // the last step that begins at or before the row
-      for (Index end = walk.d.T; step + 1 < end; ) {
+      for (Index end = walk.d.T; step + 1 < end;) {
         const Index middle = step + (end - step) / 2;
         (walk.first(middle) <= row ? step : end) = middle;
       }

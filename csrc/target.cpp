@@ -30,8 +30,17 @@ struct Entry {
   static void backward(const BackwardArgs<T>& args, const Team& team) { Backward<Cell, Vec>{args, team}.run(); }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id, name, Cell::kGates, Cell::kState, Cell::kUnit, packed_size, tape_size,
-            Forward<Cell, Vec>::scratch_size, Backward<Cell, Vec>::scratch_size, pack_forward<Cell, Vec>, forward,
+    return {id,
+            name,
+            Cell::kGates,
+            Cell::kState,
+            Cell::kUnit,
+            packed_size,
+            tape_size,
+            Forward<Cell, Vec>::scratch_size,
+            Backward<Cell, Vec>::scratch_size,
+            pack_forward<Cell, Vec>,
+            forward,
             backward};
   }
 };

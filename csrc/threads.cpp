@@ -164,7 +164,8 @@ int thread_count() {
 }
 
 void set_thread_count(int n) {
-  if (n < 1 || n > 4096) throw std::invalid_argument("number of threads is " + std::to_string(n) + ", not from 1 to 4096");
+  if (n < 1 || n > 4096)
+    throw std::invalid_argument("number of threads is " + std::to_string(n) + ", not from 1 to 4096");
   requested_count.store(n);
 }
 

@@ -24,8 +24,7 @@ class ThreadLease {
   // returns when all have. Numbers below the normal range are 0 in the meantime (cpu.h).
   template <class F>
   void run(int threads, bool split_units, const F& work) {
-    run_erased(threads, split_units,
-               [](const void* f, const Team& team) { (*static_cast<const F*>(f))(team); }, &work);
+    run_erased(threads, split_units, [](const void* f, const Team& team) { (*static_cast<const F*>(f))(team); }, &work);
   }
 
  private:

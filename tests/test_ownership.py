@@ -53,7 +53,9 @@ def test_writes_through_any_view_are_seen(target):
 def test_parameters_may_be_exchanged_through_views():
     net = fastrnn.LSTM(5, 5, seed=3)
     before, views = net.state_dict(), net.parameters()
-    net.load_state_dict({**views, "weight_ih_l0": views["weight_hh_l0"], "weight_hh_l0": views["weight_ih_l0"]})
+    net.load_state_dict(
+        {**views, "weight_ih_l0": views["weight_hh_l0"], "weight_hh_l0": views["weight_ih_l0"]}
+    )
     np.testing.assert_array_equal(views["weight_ih_l0"], before["weight_hh_l0"])
     np.testing.assert_array_equal(views["weight_hh_l0"], before["weight_ih_l0"])
 

@@ -79,7 +79,7 @@ def longest_silence(run):
 
 
 def test_the_lock_is_let_go_while_a_kernel_runs(target):
-    B = 2 if target == "reference" else 256
+    B = 2 if target == "reference" else 128
     case = make_case("lstm", 60, B, 128, 128, seed=2)
     net = build(case, target, "float64")
     x = case.x
@@ -116,7 +116,8 @@ import fastrnn
 from runner import backward, build, compare_bits
 from shapes import make_case
 
-case = make_case("lstm", 40, 64, 40, 96, seed=3)
+shape = (4, 8, 40, 96) if fastrnn.active() == "reference" else (40, 64, 40, 96)  # the others start their pool
+case = make_case("lstm", *shape, seed=3)
 fastrnn.set_num_threads(2)
 net = build(case, fastrnn.active(), "float32")
 want = backward(net, case)

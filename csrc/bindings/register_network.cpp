@@ -12,7 +12,10 @@ constexpr double kLongWork = 1e6;  // multiplications, ~20 us
 
 class ReleaseIf {
  public:
-  explicit ReleaseIf(bool condition) { if (condition) release_.emplace(); }
+  explicit ReleaseIf(bool condition) {
+    if (condition) release_.emplace();
+  }
+
  private:
   std::optional<py::gil_scoped_release> release_;
 };
@@ -47,7 +50,8 @@ class PyNetwork {
  public:
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, int layers, int directions, bool bias,
             const std::string& isa)
-      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell), {input_size, hidden_size, layers, directions, bias}),
+      : isa_(find_target(isa).isa),
+        net_(find_kernel<T>(isa_, cell), {input_size, hidden_size, layers, directions, bias}),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -105,7 +109,8 @@ class PyNetwork {
     Rows<T> dx_rows{nullptr, 0, 0};
     if (!dx.is_none()) {
       py::array dx_array = py::cast<py::array>(dx);
-      require(dx_array.ndim() == 3 && dx_array.shape(0) == batch.T && dx_array.shape(1) == batch.B, "dx does not match the tape");
+      require(dx_array.ndim() == 3 && dx_array.shape(0) == batch.T && dx_array.shape(1) == batch.B,
+              "dx does not match the tape");
       dx_rows = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
       if (batch.T == 0 || batch.B == 0) dx_rows.p = nullptr;
     }
@@ -298,8 +303,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
-      .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"), py::arg("y"),
-           py::arg("training"))
+      .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
+           py::arg("y"), py::arg("training"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));

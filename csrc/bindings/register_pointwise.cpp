@@ -29,8 +29,16 @@ void adam(py::array parameter, const py::array& gradient, py::array m, py::array
                            dense<T>(gradient, n, "gradient does not match parameter"),
                            dense<T>(m, n, "m does not match parameter"),
                            dense<T>(v, n, "v does not match parameter"),
-                           n, T(lr), T(beta1), T(beta2), T(eps), T(weight_decay), T(scale),
-                           T(1 - std::pow(beta1, step)), T(std::sqrt(1 - std::pow(beta2, step))), decoupled};
+                           n,
+                           T(lr),
+                           T(beta1),
+                           T(beta2),
+                           T(eps),
+                           T(weight_decay),
+                           T(scale),
+                           T(1 - std::pow(beta1, step)),
+                           T(std::sqrt(1 - std::pow(beta2, step))),
+                           decoupled};
     const py::gil_scoped_release release;
     const FlushDenormals flush;
     kernels<T>().adam(args);
@@ -44,11 +52,17 @@ void sgd(py::array parameter, const py::array& gradient, const py::object& momen
     const Index n = parameter.size();
     py::array buffer;
     if (!momentum_buffer.is_none()) buffer = py::cast<py::array>(momentum_buffer);
-    const SgdArgs<T> args{dense<T>(parameter, n, "parameter is not dense"),
-                          dense<T>(gradient, n, "gradient does not match parameter"),
-                          momentum_buffer.is_none() ? nullptr
-                                                    : dense<T>(buffer, n, "momentum_buffer does not match parameter"),
-                          n, T(lr), T(momentum), T(weight_decay), T(scale), first, nesterov};
+    const SgdArgs<T> args{
+        dense<T>(parameter, n, "parameter is not dense"),
+        dense<T>(gradient, n, "gradient does not match parameter"),
+        momentum_buffer.is_none() ? nullptr : dense<T>(buffer, n, "momentum_buffer does not match parameter"),
+        n,
+        T(lr),
+        T(momentum),
+        T(weight_decay),
+        T(scale),
+        first,
+        nesterov};
     const py::gil_scoped_release release;
     const FlushDenormals flush;
     kernels<T>().sgd(args);

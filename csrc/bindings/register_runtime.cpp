@@ -34,8 +34,9 @@ void register_runtime(py::module_& m) {
 #endif
   m.def("cells", cells, "Cells by name, with their numbers of gates, states and parameters of single units.");
   m.def("available", available_targets, "Targets that this processor supports, best first.");
-  m.def("find_target", [](const std::string& isa) { return find_target(isa).isa; }, py::arg("isa"),
-        "The name of a target; of '' that of FASTRNN_ISA or the best. ValueError names the available ones.");
+  m.def(
+      "find_target", [](const std::string& isa) { return find_target(isa).isa; }, py::arg("isa"),
+      "The name of a target; of '' that of FASTRNN_ISA or the best. ValueError names the available ones.");
   m.def("get_num_threads", thread_count);
   m.def("set_num_threads", set_thread_count, py::arg("n"));
   m.def("force_split", force, py::arg("split"), "For tests: None, 'batch' or 'units', whatever the size of a call.");

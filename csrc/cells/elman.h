@@ -29,13 +29,12 @@ struct Elman {
     state[0] = saved[0] = Phi::value(m);
   }
   template <class V>
-  static FR_FN void output_backward(const V (&saved)[kSaved], const Unit<V>&, const V, const V dh, V& dm,
-                                    V (&)[kPre]) {
+  static FR_FN void output_backward(const V (&saved)[kSaved], const Unit<V>&, const V, const V dh, V& dm, V (&)[kPre]) {
     dm = Phi::backward(saved[0], dh);
   }
   template <class V>
-  static FR_FN void update_backward(const V (&)[kSaved], const Unit<V>&, const V (&)[kState],
-                                    V (&dstate)[kState], V (&dpre)[kPre]) {
+  static FR_FN void update_backward(const V (&)[kSaved], const Unit<V>&, const V (&)[kState], V (&dstate)[kState],
+                                    V (&dpre)[kPre]) {
     dpre[0] = dstate[0];
     dstate[0] = V(0);
   }

@@ -23,11 +23,12 @@ struct Gru {
   }
 
   template <class V>
-  static FR_FN void output(const V m, V (&state)[kState], V (&)[kSaved]) { state[0] = m; }
+  static FR_FN void output(const V m, V (&state)[kState], V (&)[kSaved]) {
+    state[0] = m;
+  }
 
   template <class V>
-  static FR_FN void output_backward(const V (&)[kSaved], const Unit<V>&, const V, const V dh, V& dm,
-                                    V (&)[kPre]) {
+  static FR_FN void output_backward(const V (&)[kSaved], const Unit<V>&, const V, const V dh, V& dm, V (&)[kPre]) {
     dm = dh;
   }
 

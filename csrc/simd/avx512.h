@@ -30,13 +30,13 @@ FR_FN F64 where_positive(F64 y, F64 a) {
 // One Newton step from 14 bits: half the time of a division, which is not pipelined.
 FR_FN F32 reciprocal(F32 a) {
   const F32 y = _mm512_rcp14_ps(a.v);
-  return y * fma(-a, y, F32(2));
+  return fma(y, fma(-a, y, F32(1)), y);
 }
 FR_FN F64 reciprocal(F64 a) { return F64(1).v / a.v; }
 
 FR_FN unsigned first_lanes(ptrdiff_t n, int lanes) { return n >= lanes ? (1u << lanes) - 1 : (1u << n) - 1; }
-FR_FN F32 load_first(const float* p, ptrdiff_t n)  { return _mm512_maskz_loadu_ps(first_lanes(n, 16), p); }
+FR_FN F32 load_first(const float* p, ptrdiff_t n) { return _mm512_maskz_loadu_ps(first_lanes(n, 16), p); }
 FR_FN F64 load_first(const double* p, ptrdiff_t n) { return _mm512_maskz_loadu_pd(first_lanes(n, 8), p); }
-FR_FN void store_first(float* p, F32 a, ptrdiff_t n)  { _mm512_mask_storeu_ps(p, first_lanes(n, 16), a.v); }
+FR_FN void store_first(float* p, F32 a, ptrdiff_t n) { _mm512_mask_storeu_ps(p, first_lanes(n, 16), a.v); }
 FR_FN void store_first(double* p, F64 a, ptrdiff_t n) { _mm512_mask_storeu_pd(p, first_lanes(n, 8), a.v); }
 FR_NAMESPACE_END

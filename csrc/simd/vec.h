@@ -41,7 +41,11 @@ struct Vec {
   FR_FN Vec(Native native) : v(native) {}
   FR_FN explicit Vec(T scalar) : v(scalar - Native{}) {}  // minus, because -0 + 0 is not -0
 
-  static FR_FN Vec load(const T* p) { Vec a; __builtin_memcpy(&a.v, p, kVectorBytes); return a; }
+  static FR_FN Vec load(const T* p) {
+    Vec a;
+    __builtin_memcpy(&a.v, p, kVectorBytes);
+    return a;
+  }
   FR_FN void store(T* p) const { __builtin_memcpy(p, &v, kVectorBytes); }
 
   friend FR_FN Vec operator+(Vec a, Vec b) { return a.v + b.v; }
@@ -67,7 +71,9 @@ struct SquareSum {
 
 template <int... kIndex> struct Indices {};
 template <int kCount, int... kIndex> struct IndicesTo : IndicesTo<kCount - 1, kCount - 1, kIndex...> {};
-template <int... kIndex> struct IndicesTo<0, kIndex...> { using Type = Indices<kIndex...>; };
+template <int... kIndex> struct IndicesTo<0, kIndex...> {
+  using Type = Indices<kIndex...>;
+};
 
 // Exchanges the off-diagonal halves of the 2d x 2d blocks of two rows that are d apart
 template <int kDistance, class T, int... kIndex>

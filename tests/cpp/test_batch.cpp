@@ -126,7 +126,8 @@ void check_arrays() {
   lengths = {0, 0};
   resets.assign(6, 9);
   const fastrnn::Steps steps = batch.steps(false);
-  CHECK(steps.lengths[0] == 3 && steps.lengths[1] == 2 && steps.order[0] == 1, "lengths are not a copy");
+  CHECK(steps.lengths && steps.lengths[0] == 3 && steps.lengths[1] == 2 && steps.order[0] == 1,
+        "lengths are not a copy");
   CHECK(steps.reset[1] == 1 && steps.reset[5] == 0, "resets are not a copy");
 }
 

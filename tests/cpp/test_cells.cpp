@@ -146,34 +146,6 @@ void check_cell(const char* name) {
   }
 }
 
-// LSTM with peepholes, only to see that parameters of a unit are checked while no cell of the list has any
-struct Peephole : fastrnn::Lstm {
-  static constexpr int kUnit = 2;
-  template <class V>
-  using Unit = fastrnn::UnitParameters<V, kUnit>;
-  template <class V>
-  static void update(const V (&pre)[kPre], const Unit<V>& unit, V (&state)[kState], V (&saved)[kSaved]) {
-    const V c = state[1];
-    const V moved[kPre] = {pre[0] + unit[0] * c, pre[1] + unit[1] * c, pre[2], pre[3]};
-    Lstm::update(moved, {}, state, saved);
-  }
-  template <class V>
-  static void output_backward(const V (&saved)[kSaved], const Unit<V>&, const V after, const V dh, V& dm,
-                              V (&dpre)[kPre]) {
-    Lstm::output_backward(saved, {}, after, dh, dm, dpre);
-  }
-  template <class V>
-  static void update_backward(const V (&saved)[kSaved], const Unit<V>& unit, const V (&prev)[kState],
-                              V (&dstate)[kState], V (&dpre)[kPre]) {
-    Lstm::update_backward(saved, {}, prev, dstate, dpre);
-    dstate[1] = dstate[1] + dpre[0] * unit[0] + dpre[1] * unit[1];
-  }
-  template <class V>
-  static void unit_gradients(const V (&dpre)[kPre], const V (&prev)[kState], const V (&)[kState], Unit<V>& dunit) {
-    dunit[0] = dpre[0] * prev[1], dunit[1] = dpre[1] * prev[1];
-  }
-};
-
 template <class T>
 void check_scalars() {
   const T nan = T(NAN);
@@ -192,7 +164,6 @@ int main() {
   using fastrnn::Tanh;
 #include "cells/cells.def"
 #undef FR_CELL
-  check_cell<Peephole>("lstm with peepholes, of this test");
   check_scalars<float>();
   check_scalars<double>();
   return check::report();

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Plant the faults that tools/check_weak_symbols.py is there for and see each of them caught.
 
-    weak_symbols_selftest.py --nm nm --cxx c++
+weak_symbols_selftest.py --nm nm --cxx c++
 """
 
 import argparse
