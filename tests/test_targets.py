@@ -151,6 +151,11 @@ def test_norm_of_the_gradients(target, dtype, cell):
     want = np.linalg.norm(grads.flat.astype(np.float64))
     assert isinstance(grads.stats.norm, float)
     assert grads.stats.norm == pytest.approx(want, rel=1e-13)
+    _, _, tape = net.forward(case.x.astype(dtype))
+    flat = np.full_like(net.flat, 3)  # the norm is of what stands there in the end
+    grads = net.backward(tape, case.dy.astype(dtype), flat=flat)
+    want = np.linalg.norm(grads.flat.astype(np.float64))
+    assert grads.stats.norm == pytest.approx(want, rel=1e-13)
 
 
 def test_what_is_not_asked_for(target, dtype, cell):
