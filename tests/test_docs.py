@@ -26,7 +26,9 @@ def test_python_blocks(name, tmp_path, monkeypatch, capsys):
 
 
 def test_docstrings():
-    modules = [m.name for m in pkgutil.walk_packages(fastrnn.__path__, "fastrnn.") if "__main__" not in m.name]
+    modules = [
+        m.name for m in pkgutil.walk_packages(fastrnn.__path__, "fastrnn.") if "__main__" not in m.name
+    ]
     tried = 0
     for name in modules:
         result = doctest.testmod(importlib.import_module(name), extraglobs={"np": np, "fastrnn": fastrnn})
