@@ -7,7 +7,7 @@
 // tanh x = e / (e + 2) with e = e^2x - 1 keeps its relative accuracy at 0, where a quotient of exponentials
 // would cancel, and needs neither a branch nor |x|.
 //
-// Maximum errors, sampled and asserted by tests/test_math.py (double: 4e-15 relative):
+// Maximum errors, sampled and asserted by tests/cpp/test_math.cpp (double: 4e-15 relative):
 //   sigmoid  float 2.5 ULP for x >= -87 (below, the value stays at 1.6e-38)
 //   tanh     float 4 ULP everywhere
 // NaN gives NaN: min and max return their second argument.
