@@ -7,15 +7,19 @@
 Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`. Models that are trained and saved: `NToN`.
 """
 
-from .clip import Clip
-from .embedding import Embedding
-from .io import load
+from typing import TYPE_CHECKING
+
 from .layers import GRU, LSTM, RNN
-from .optim import SGD, Adam, AdamW
 from .recurrent import Gradients, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
-from .topologies import NToN
-from .training import History
+
+if TYPE_CHECKING:
+    from .clip import Clip
+    from .embedding import Embedding
+    from .io import load
+    from .optim import SGD, Adam, AdamW
+    from .topologies import NToN
+    from .training import History
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,5 +44,37 @@ __all__ = [
     "threads",
     "using",
 ]
+
+# What trains and saves models: imported at its first use, so that programs that only run layers start fast.
+_LATER = {
+    "SGD": "optim",
+    "Adam": "optim",
+    "AdamW": "optim",
+    "Clip": "clip",
+    "Embedding": "embedding",
+    "History": "training",
+    "NToN": "topologies",
+    "load": "io",
+}
+_MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}
+
+if not TYPE_CHECKING:  # to a type checker every name would be there
+
+    def __getattr__(name: str) -> object:
+        """A name of `_LATER`, or one of the modules."""
+        import importlib
+
+        if name in _MODULES_LATER:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _LATER:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_LATER[name]}"), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted(globals().keys() | _LATER.keys() | _MODULES_LATER)
+
 
 active()  # an unknown FASTRNN_ISA is an error here, not at the first net

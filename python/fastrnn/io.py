@@ -18,15 +18,13 @@ import os
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy.typing as npt
 
 from . import _check
 from .embedding import Embedding
-
-if TYPE_CHECKING:
-    from .topologies.model import Model
+from .topologies import MODELS, Model
 
 FORMAT = 1
 _KEY = "fastrnn"
@@ -51,8 +49,6 @@ def load(path: str | os.PathLike[str]) -> Model:
 
     >>> model = load("tagger.safetensors")  # doctest: +SKIP
     """
-    from .topologies import MODELS  # they import this module
-
     path = _check.path(path)
     metadata, tensors = _read(path)
     name, arguments = _form(path, metadata)

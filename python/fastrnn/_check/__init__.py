@@ -6,6 +6,19 @@ A check returns the argument in the form the kernels take, converted where that 
 every check of a call has passed.
 """
 
+from typing import TYPE_CHECKING
+
 from .layers import *  # noqa: F403
-from .models import *  # noqa: F403
 from .values import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from .models import *  # noqa: F403
+else:
+
+    def __getattr__(name: str) -> object:
+        """A check of models.py, which is imported here at its first use: layers need none of it."""
+        import importlib
+
+        check = getattr(importlib.import_module(f"{__name__}.models"), name)
+        globals()[name] = check
+        return check

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .layers import lengths
-from .values import Array, array, compute_dtype, flag, in_place, size
+from .values import Array, array, compute_dtype, flag, in_place
 
 if TYPE_CHECKING:
     from ..batching import Sequences
@@ -24,11 +24,6 @@ def instance(name: str, value: object, kind: type[Any], wanted: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r:.60} ({type(value).__name__}), but must be {wanted}")
     return value
-
-
-def seed(value: object) -> int | None:
-    """None or an integer of at least 0."""
-    return None if value is None else size("seed", value, 0)
 
 
 def number(name: str, value: object, low: float, high: float = math.inf) -> float:

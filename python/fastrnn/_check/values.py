@@ -30,6 +30,11 @@ def size(name: str, value: object, least: int = 1, most: int | None = None) -> i
     return number
 
 
+def seed(value: object) -> int | None:
+    """None or an integer of at least 0."""
+    return None if value is None else size("seed", value, 0)
+
+
 def flag(name: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):

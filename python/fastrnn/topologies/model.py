@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from .. import _check, io, training
+from .. import _check, training
 from ..batching import Batch, SequencePairs, Sequences, bucket, sequences
 from ..clip import Clip
 from ..embedding import EmbeddingTable
@@ -106,6 +106,8 @@ class Model(ABC):
             ImportError: safetensors is not installed (pip install fastrnn[io]).
             OSError: the file cannot be written; a file that was there before is untouched.
         """
+        from .. import io  # it imports this module, and json and pathlib, which training does without
+
         io.save(self, path)
 
     # ---- training ----
