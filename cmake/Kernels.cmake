@@ -32,12 +32,12 @@ check_cxx_source_compiles("
 if(NOT CMAKE_CXX_COMPILER_FRONTEND_VARIANT STREQUAL "MSVC")
   set(kernel_flags -fno-exceptions)
 endif()
-set(FASTRNN_FLAGS_avx512 -mavx512f -mfma -mprefer-vector-width=512)
+set(FASTRNN_FLAGS_avx512 -mavx512f -mfma -mprfchw -mprefer-vector-width=512)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own header leaves operands of masked intrinsics undefined on purpose, and its warning does not know it.
   list(APPEND FASTRNN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
-set(FASTRNN_FLAGS_avx2 -mavx2 -mfma)
+set(FASTRNN_FLAGS_avx2 -mavx2 -mfma -mprfchw)
 set(FASTRNN_FLAGS_neon "")  # part of the baseline
 set(FASTRNN_FLAGS_portable "")
 

@@ -90,6 +90,7 @@ struct Kernel {
   const char* id;    // lstm_f32__avx512
   const char* cell;  // lstm
   int gates, states, unit_parameters;
+  // Sizes of buffers grow with I, so that a network asks once for the scratch of its widest layer.
   Index (*packed_size)(Dims);
   Index (*tape_size)(Dims);
   Index (*forward_scratch_size)(Dims, int threads, bool training);

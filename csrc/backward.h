@@ -179,7 +179,7 @@ struct Backward {
     const StepBackwardEpilogue<Cell, Vec> epilogue{
         gates(s), scratch.prev, states_before(s + 1), scratch.unit_parameters, scratch.dy, scratch.carried,
         map.gates_ld(), map.state_ld(), map.padded(), d.H, joining};
-    const Packed<T> weights{scratch.W_hh, map.blocks(), map.gate_rows()};
+    const Packed<T> weights{scratch.W_hh, map.blocks(), map.gate_rows(), 0, s % 2 != 0};
     RowOperand<T> dG = dG_operand(false);
     if (!joining) dG.runs = 0;
     if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, share.panels, epilogue);

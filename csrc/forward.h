@@ -42,8 +42,10 @@ struct InputEpilogue {
   }
   template <int kRows, int kColumns>
   FR_FN void begin(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
-    FR_UNROLL for (int r = 0; r < kRows; ++r)
-      FR_UNROLL for (int c = 0; c < kColumns; ++c) sums[r][c] = Vec::load(from[row + r] + offset(unit, c));
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      prefetch_to_write(gates[row + r] + offset(unit, c));
+      sums[r][c] = Vec::load(from[row + r] + offset(unit, c));
+    }
   }
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
@@ -70,6 +72,12 @@ struct StepEpilogue {
       const int slot = Map::kH + c % Map::kGates;
       const T* from = gate_of_slot<Cell>(true, slot) >= 0 ? gates + (row + r) * gates_ld : bias;
       sums[r][c] = Vec::load(from + ((unit + c / Map::kGates) * Map::kSlots + slot) * Map::L);
+    }
+    if (!keep) return;  // in inference all of it is in the cache
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int u = 0; u < kColumns / Map::kGates; ++u) {
+      prefetch_to_write(y[row + r] + (unit + u) * Map::L);
+      FR_UNROLL for (int q = 0; q < Cell::kState; ++q)
+        prefetch_to_write(states + (row + r) * state_ld + q * padded + (unit + u) * Map::L);
     }
   }
 
@@ -184,7 +192,7 @@ struct Forward {
     const StepEpilogue<Cell, Vec> epilogue{
         gates(s, chunk), args.packed + map.bias_at(), args.packed + map.unit_at(), scratch.prev, states_before(s + 1),
         scratch.y, map.gates_ld(), map.state_ld(), map.padded(), d.H, args.tape != nullptr};
-    const Packed<T> weights{args.packed + map.W_hh_at(), map.blocks(), d.H};
+    const Packed<T> weights{args.packed + map.W_hh_at(), map.blocks(), d.H, 0, s % 2 != 0};
     const RowOperand<T> h{scratch.prev, d.H};
     // Chosen by B, not by the rows of this thread: the bits must not depend on the split.
     if (d.B == 1) product<Vec, Map::kPanel, Map::kGates, 2>(h, weights, rows, share.panels, epilogue);

@@ -16,6 +16,9 @@
 #include "rows.h"
 #include "simd/math.h"
 FR_NAMESPACE_BEGIN
+// What an epilogue will write after the sums: it comes from memory while they are made.
+FR_FN void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1); }
+
 template <int kValue> struct Constant {
   static constexpr int value = kValue;
 };
@@ -124,7 +127,15 @@ constexpr Index rows_per_tile(int columns) {  // more than 8 rows gain nothing: 
 
 // B: panels of `blocks` vectors in all, kPanel at most in one, each repeated for kGates gates. A call may take
 // part [k, k + a.runs * a.length) of the K rows of B.
-template <class T> struct Packed { const T* p; Index blocks, K, k = 0; };
+//
+// `descending` walks the panels from the last to the first. Where weights are larger than the cache and every step
+// reads them all, steps that take turns begin with the panels that are still in it; a cache that drops what was used
+// longest ago would else never hold what comes next.
+template <class T> struct Packed {
+  const T* p;
+  Index blocks, K, k = 0;
+  bool descending = false;
+};
 
 template <int kPanel> FR_FN Index panel_count(Index blocks) { return (blocks + kPanel - 1) / kPanel; }
 
@@ -132,7 +143,8 @@ template <int kPanel> FR_FN Index panel_count(Index blocks) { return (blocks + k
 // and panels are divided among calls.
 template <class Vec, int kPanel, int kGates, int kChains = 1, class T, class Epilogue>
 void product(const RowOperand<T>& a, const Packed<T> b, Range rows, Range panels, const Epilogue& epilogue) {
-  for (Index panel = panels.begin; panel < panels.end; ++panel) {
+  for (Index i = panels.begin; i < panels.end; ++i) {
+    const Index panel = b.descending ? panels.begin + panels.end - 1 - i : i;
     const Range blocks = part(b.blocks, panel, panel_count<kPanel>(b.blocks));
     with_constant<kPanel>(blocks.end - blocks.begin, [&](auto width) {
       constexpr int columns = decltype(width)::value * kGates;

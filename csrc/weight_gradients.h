@@ -1,18 +1,44 @@
 // SPDX-License-Identifier: MIT
 // dW_hh = dG^T Hprev,  dW_ih = dG^T X,  db = column sums of dG, and the gradients of unit parameters, over all R rows.
 //
-// The roles are turned: columns of Hprev and X are broadcast, gates fill the lanes,
-//     C[column of H | X][unit block][gate][lane] = sum over rows k of H|X[k][column] dG[k][unit block][gate][lane],
-// so that a narrow input (I = 1) costs one row of C and not a padded vector. C is transposed into dW at the end.
+//     dW[gate, unit j][column n] += sum over rows k of dG[k][gate, unit j] (H|X)[k][n]
 //
-// Rows come in chunks of kRowChunk: the chunk of H|X is packed once, shared, as [group of columns][k][column]
-// (a power-of-two stride between rows would leave it two sets of the cache), and a panel of dG is packed by the
-// thread that owns the panel and summed into db on the way. Chunks follow each other in order: the same bits
-// for any team.
+// Tiles are tiles of dW itself: up to 6 units of a gate are broadcast, up to 4 vectors of columns fill the lanes. The
+// sums start from what the caller passed and end there, so nothing is transposed and no copy of dW is kept.
+//
+// A narrow X (I = 1: audio, one pixel) would leave most lanes empty. There the roles are turned: columns of X are
+// broadcast, gates fill the lanes, and C (I x gates) is transposed at the end.
+//
+// Rows come in chunks: the chunk of H|X is packed once, shared, as [panel][k][column block][lane], and a panel of dG
+// is packed by the thread that owns its units, summed into db on the way. Chunks follow each other in order: the same
+// bits for any team.
 #pragma once
 #include "forward.h"
 FR_NAMESPACE_BEGIN
-constexpr Index kRowChunk = 256;
+constexpr Index kMostChunkRows = 512;
+
+// dW += the sums, and the squares of what then stands there
+template <class Vec, class T = typename Vec::Scalar>
+struct AddEpilogue {
+  T* dW;
+  Index ld, n;  // n columns are left
+  SquareSum<T>* squares;  // null before the last chunk
+  template <int kRows, int kColumns>
+  FR_FN void begin(Vec (&sums)[kRows][kColumns], Index, Index) const {
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
+      sums[r][c] = load_first(dW + r * ld + c * Vec::kLanes, n - c * Vec::kLanes);
+  }
+  template <int kRows, int kColumns>
+  FR_FN void end(Vec (&sums)[kRows][kColumns], Index, Index) const {
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
+      store_first(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes);
+    if (!squares) return;
+    SquareSum<T> sum = *squares;
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)  // sums beyond n may be NaN
+      sum.add(load_first(dW + r * ld + c * Vec::kLanes, n - c * Vec::kLanes));
+    *squares = sum;
+  }
+};
 
 // C = or += the sums; C is scratch, full vectors
 template <class Vec, class T = typename Vec::Scalar>
@@ -36,35 +62,47 @@ template <class Cell, class Vec, class T = typename Vec::Scalar>
 struct WeightGradients {
   using Map = Layout<Cell, Vec>;
   static constexpr int L = Map::L, G = Map::kGates;
-  static constexpr int kGroup = rows_per_tile(4);  // columns of H|X in one tile
+  static constexpr int kColumnPanel = Map::kColumnPanel;
+  static constexpr int kTileRows = rows_per_tile(kColumnPanel);
+
+  static bool narrow(Dims d) { return d.I <= kTileRows && d.I <= L; }
 
   struct Scratch {
     Carve<T> carve;
-    // of the team: C, sums of dG and of the gradients of unit parameters, packed H|X of a chunk, squares of each panel
-    T *C, *slot_sums, *unit_sums, *columns;
+    // of the team: sums of dG and of the gradients of unit parameters, packed H|X of a chunk, C of a narrow X, squares
+    // of each panel
+    T *slot_sums, *unit_sums, *columns, *C;
     double* squares;
     // of the thread: a packed panel of dG, rows of a chunk
     T *zeros, *panel_dG;
-    const T **prev, **x;
+    const T **prev = nullptr, **x = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
-      C = carve.take((d.H + d.I) * map.gate_rows());
+      const Index most = smaller(d.R, kMostChunkRows);
       slot_sums = carve.take(map.padded() * Cell::kPre);
       unit_sums = carve.take(map.padded() * Cell::kUnit);
-      columns = carve.take(groups(d) * group_size());
+      columns = carve.take((map.blocks() + map.input_blocks()) * L * most);
+      C = carve.take(smaller(d.I, kTileRows) * map.gate_rows());  // also where X is wide: sizes must grow with I
       squares = carve.template take_as<double>(panel_count<Map::kPanel>(map.blocks()));
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(map.state_ld());
-        panel_dG = carve.take(kRowChunk * Map::kPanel * Cell::kPre * L);
-        prev = carve.template take_as<const T*>(kRowChunk);
-        x = carve.template take_as<const T*>(kRowChunk);
+        panel_dG = carve.take(most * Map::kPanel * Cell::kPre * L);
+        prev = carve.template take_as<const T*>(most);
+        x = carve.template take_as<const T*>(most);
       }
     }
   };
-  static Index groups_of(Index n) { return (n + kGroup - 1) / kGroup; }
-  static Index groups(Dims d) { return groups_of(d.H) + groups_of(d.I); }
-  static Index group_size() { return kRowChunk * kGroup + L; }  // + L: groups do not share sets of the cache
   static Index scratch_size(Dims d, int threads) { return Scratch(d, threads - 1, nullptr).carve.used; }
+
+  // The columns of H or of X
+  struct Columns {
+    Index n, blocks;
+    T* packed;
+    const T* const* rows;
+    T* dW;
+    bool of_x;
+    Index panels() const { return panel_count<kColumnPanel>(blocks); }
+  };
 
   const BackwardArgs<T>& args;
   const Team& team;
@@ -76,6 +114,10 @@ struct WeightGradients {
   const Range own = part(panels, team.rank, team.size);
   const Scratch scratch{d, team.rank, scratch_at};
   const T* const states = args.tape + map.states_at();
+  const Index chunks = d.R ? (d.R + kMostChunkRows - 1) / kMostChunkRows : 1;
+  const Columns H{d.H, map.blocks(), scratch.columns, scratch.prev, args.gradients.W_hh, false};
+  const Columns X{d.I,       map.input_blocks(), scratch.columns + map.padded() * smaller(d.R, kMostChunkRows),
+                  scratch.x, args.gradients.W_ih, true};
 
   // Where the rows of a chunk have their states before the step, and their inputs
   void find_rows(Range chunk) const {
@@ -87,15 +129,26 @@ struct WeightGradients {
     }
   }
 
-  // Columns [kGroup group, ...) of H (or X) for the rows of a chunk, zero-padded to whole groups
-  void pack_group(Index group, Index rows) const {
-    const bool of_h = group < groups_of(d.H);
-    const Index column = (of_h ? group : group - groups_of(d.H)) * kGroup, left = (of_h ? d.H : d.I) - column;
-    const T* const* from = of_h ? scratch.prev : scratch.x;
-    T* to = scratch.columns + group * group_size();
-    for (Index k = 0; k < rows; ++k, to += kGroup) {
-      if (left >= kGroup) __builtin_memcpy(to, from[k] + column, kGroup * sizeof(T));
-      else for (Index c = 0; c < kGroup; ++c) to[c] = c < left ? from[k][column + c] : T(0);
+  // A panel of columns for the rows of a chunk, zero-padded to whole vectors
+  void pack_columns_of(const Columns& side, Index panel, Index rows) const {
+    const Range blocks = part(side.blocks, panel, side.panels());
+    T* to = side.packed + blocks.begin * L * rows;
+    for (Index k = 0; k < rows; ++k)
+      for (Index block = blocks.begin; block < blocks.end; ++block, to += L)
+        load_first(side.rows[k] + block * L, side.n - block * L).store(to);
+  }
+
+  void pack_narrow(Index rows) const {
+    for (Index k = 0; k < rows; ++k) __builtin_memcpy(X.packed + k * d.I, scratch.x[k], size_t(d.I) * sizeof(T));
+  }
+
+  void pack_shared(Index rows) const {
+    const Index all = H.panels() + (narrow(d) ? 1 : X.panels());
+    const Range mine = part(all, team.rank, team.size);
+    for (Index panel = mine.begin; panel < mine.end; ++panel) {
+      if (panel < H.panels()) pack_columns_of(H, panel, rows);
+      else if (narrow(d)) pack_narrow(rows);
+      else pack_columns_of(X, panel - H.panels(), rows);
     }
   }
 
@@ -139,22 +192,49 @@ struct WeightGradients {
     FR_UNROLL for (int p = 0; p < Cell::kUnit; ++p) sums[p].store(sums_at + p * L);
   }
 
-  // All columns of H|X against one panel
-  template <int kUnits>
-  void panel_product(Index unit, Range chunk) const {
-    static_assert(Map::kPanel == 1 || Cell::kPre == G, "a panel of several unit blocks needs adjoining gates");
-    for (Index group = 0; group < groups(d); ++group) {
-      const bool of_h = group < groups_of(d.H);
-      const Index column = (of_h ? group : group - groups_of(d.H)) * kGroup;
-      const Index left = (of_h ? d.H : d.I) - column;
-      T* const to = scratch.C + ((of_h ? 0 : d.H) + column) * map.gate_rows() + unit * G * L;
-      const ColumnOperand<T> a{scratch.columns + group * group_size(), kGroup, chunk.end - chunk.begin};
-      const T* dG = scratch.panel_dG + (of_h ? Map::kH : Map::kX) * L;
-      const PartialEpilogue<Vec> epilogue{to, map.gate_rows(), chunk.begin == 0};
-      with_constant<kGroup>(left < kGroup ? left : kGroup, [&](auto height) {
-        tile<Vec, decltype(height)::value, kUnits * G, 1, kUnits * Cell::kPre>(a, dG, epilogue, 0, 0);
+  // The columns of one panel against one gate of a block of units
+  template <int kColumns>
+  void tiles(const T* columns, const T* dG, Index dG_ld, Index rows, Index units, AddEpilogue<Vec> epilogue) const {
+    const Index count = (units + kTileRows - 1) / kTileRows;
+    for (Index i = 0; i < count; ++i) {
+      const Range j = part(units, i, count);
+      with_constant<kTileRows>(j.end - j.begin, [&](auto height) {
+        tile<Vec, decltype(height)::value, kColumns, 1, kColumns>(ColumnOperand<T>{dG + j.begin, dG_ld, rows}, columns,
+                                                                  epilogue, 0, 0);
+      });
+      epilogue.dW += (j.end - j.begin) * epilogue.ld;
+    }
+  }
+
+  // All columns of H or X against the packed panel of dG
+  void product_with(const Columns& side, Range units, Range chunk, SquareSum<T>* squares) const {
+    const Index rows = chunk.end - chunk.begin, dG_ld = (units.end - units.begin) * Cell::kPre * L;
+    for (Index panel = 0; panel < side.panels(); ++panel) {
+      const Range blocks = part(side.blocks, panel, side.panels());
+      const T* columns = side.packed + blocks.begin * L * rows;
+      with_constant<kColumnPanel>(blocks.end - blocks.begin, [&](auto width) {
+        for (Index unit = units.begin; unit < units.end; ++unit)
+          for (int c = 0; c < G; ++c) {
+            const int slot = (side.of_x ? Map::kX : Map::kH) + c, gate = gate_of_slot<Cell>(side.of_x, slot);
+            const T* dG = scratch.panel_dG + ((unit - units.begin) * Cell::kPre + slot) * L;
+            T* const dW = side.dW + (gate * d.H + unit * L) * side.n + blocks.begin * L;
+            tiles<decltype(width)::value>(columns, dG, dG_ld, rows, smaller(L, d.H - unit * L),
+                                          {dW, side.n, side.n - blocks.begin * L, squares});
+          }
       });
     }
+  }
+
+  // A narrow X against the packed panel of dG
+  template <int kUnits>
+  void narrow_product(Index unit, Range chunk) const {
+    static_assert(Map::kPanel == 1 || Cell::kPre == G, "a panel of several unit blocks needs adjoining gates");
+    const ColumnOperand<T> x{X.packed, d.I, chunk.end - chunk.begin};
+    const PartialEpilogue<Vec> epilogue{scratch.C + unit * G * L, map.gate_rows(), chunk.begin == 0};
+    with_constant<kTileRows>(d.I, [&](auto height) {
+      tile<Vec, decltype(height)::value, kUnits * G, 1, kUnits * Cell::kPre>(
+          x, scratch.panel_dG + Map::kX * L, epilogue, 0, 0);
+    });
   }
 
   FR_FN static void add(T* to, Vec a, Index n, SquareSum<T>& squares) {
@@ -163,27 +243,24 @@ struct WeightGradients {
     squares.add(n < L ? load_first(to, n) : sum);
   }
 
-  // Rows of C for one gate and unit block, transposed and added to dW (G*H,N)
-  void add_transposed(const T* from, T* dW, Index N, int gate, Index unit, SquareSum<T>& squares) const {
-    const Index j = unit * L;
-    for (Index n = 0; n < N; n += L) {
+  // C of a narrow X into dW_ih
+  void finish_narrow(Index unit, SquareSum<T>& squares) const {
+    for (int c = 0; c < G; ++c) {
+      T* dW = args.gradients.W_ih + (gate_of_slot<Cell>(true, Map::kX + c) * d.H + unit * L) * d.I;
+      const T* from = scratch.C + (unit * G + c) * L;
       Vec block[L];
-      FR_UNROLL for (int c = 0; c < L; ++c)
-        block[c] = n + c < N ? Vec::load(from + (n + c) * map.gate_rows()) : Vec(0);
+      FR_UNROLL for (int i = 0; i < L; ++i) block[i] = i < d.I ? Vec::load(from + i * map.gate_rows()) : Vec(0);
       transpose<T>(block);
-      for (int l = 0; l < L && j + l < d.H; ++l) add(dW + (gate * d.H + j + l) * N + n, block[l], N - n, squares);
+      for (int l = 0; l < L && unit * L + l < d.H; ++l) add(dW + l * d.I, block[l], d.I, squares);
     }
   }
 
   void finish(Index unit, SquareSum<T>& squares) const {
     const Index j = unit * L, n = d.H - j;
-    for (int c = 0; c < G; ++c) {
-      const T* from = scratch.C + (unit * G + c) * L;
-      const int x = gate_of_slot<Cell>(true, Map::kX + c), h = gate_of_slot<Cell>(false, Map::kH + c);
-      add_transposed(from, args.gradients.W_hh, d.H, h, unit, squares);
-      add_transposed(from + d.H * map.gate_rows(), args.gradients.W_ih, d.I, x, unit, squares);
-      if (!args.gradients.b_ih) continue;
+    if (narrow(d)) finish_narrow(unit, squares);
+    for (int c = 0; c < G && args.gradients.b_ih; ++c) {
       const T* sums = scratch.slot_sums + (unit * Cell::kPre + c) * L;
+      const int x = gate_of_slot<Cell>(true, Map::kX + c), h = gate_of_slot<Cell>(false, Map::kH + c);
       add(args.gradients.b_ih + x * d.H + j, Vec::load(sums + Map::kX * L), n, squares);
       add(args.gradients.b_hh + h * d.H + j, Vec::load(sums + Map::kH * L), n, squares);
     }
@@ -193,26 +270,28 @@ struct WeightGradients {
 
   void work_on_panel(Index panel, Range chunk) const {
     const Range units = part(map.blocks(), panel, panels);
+    SquareSum<T> squares;
+    SquareSum<T>* const last = chunk.end == d.R ? &squares : nullptr;
     with_constant<Map::kPanel>(units.end - units.begin, [&](auto width) {
       pack_panel<decltype(width)::value>(units.begin, chunk);
-      panel_product<decltype(width)::value>(units.begin, chunk);
+      if (narrow(d)) narrow_product<decltype(width)::value>(units.begin, chunk);
     });
+    product_with(H, units, chunk, last);
+    if (!narrow(d)) product_with(X, units, chunk, last);
     if constexpr (Cell::kUnit > 0)
       for (Index unit = units.begin; unit < units.end; ++unit) sum_unit_gradients(unit, chunk);
-    if (chunk.end < d.R) return;
-    SquareSum<T> squares;  // here, while the panel of C is in L2
+    if (!last) return;
     for (Index unit = units.begin; unit < units.end; ++unit) finish(unit, squares);
     scratch.squares[panel] = squares.total();
   }
 
   void run() const {
     copy_or_zero<T>(nullptr, scratch.zeros, map.state_ld());
-    const Range mine = part(groups(d), team.rank, team.size);
-    for (Index k = 0; k == 0 || k < d.R; k += kRowChunk) {
-      const Range chunk = {k, smaller(d.R, k + kRowChunk)};
+    for (Index k = 0; k < chunks; ++k) {
+      const Range chunk = part(d.R, k, chunks);
       find_rows(chunk);
       team.barrier(team.context);  // the columns of the chunk before are no longer read
-      for (Index group = mine.begin; group < mine.end; ++group) pack_group(group, chunk.end - chunk.begin);
+      pack_shared(chunk.end - chunk.begin);
       team.barrier(team.context);
       for (Index panel = own.begin; panel < own.end; ++panel) work_on_panel(panel, chunk);
     }
