@@ -38,10 +38,15 @@ struct Rows {
 };
 
 // The threads that share one call, each with its own rank. barrier() waits for all of them.
+//
+// step_barrier() is the one at the end of a step of a time loop. Where it returns true, for every rank at the same
+// step, some threads lack a processor of their own: rank 0 does the steps that are left alone, and the others leave
+// the loop.
 struct Team {
   int rank, size;
   bool split_units;  // true: each thread owns units and meets the others every step; false: it owns batch rows
   void (*barrier)(void* context);
+  bool (*step_barrier)(void* context);
   void* context;
 };
 

@@ -139,7 +139,9 @@ struct Backward {
   const Map map{args.dims};
   const Share share = share_of<kPanel>(walk, map.blocks(), team);
   const Scratch scratch{d, team.rank, args.scratch};
+  bool alone = false;  // see step_barrier, api.h
 
+  Range panels() const { return alone ? Range{0, panel_count<kPanel>(map.blocks())} : share.panels; }
   T* gates(Index s) const { return args.tape + walk.first(s) * map.gates_ld(); }
   const T* states_before(Index s) const {
     return args.tape + map.states_at() + walk.row_before(s) * map.state_ld();
@@ -182,16 +184,16 @@ struct Backward {
     const Packed<T> weights{scratch.W_hh, map.blocks(), map.gate_rows(), 0, s % 2 != 0};
     RowOperand<T> dG = dG_operand(false);
     if (!joining) dG.runs = 0;
-    if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, share.panels, epilogue);
-    else product<Vec, kPanel, 1>(dG, weights, rows, share.panels, epilogue);
+    if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, panels(), epilogue);
+    else product<Vec, kPanel, 1>(dG, weights, rows, panels(), epilogue);
     if (args.steps.reset) cut_carried(s, rows);
   }
 
   // Nothing is carried across a reset. Only the units of this thread: others may still be at work on theirs.
   void cut_carried(Index s, Range rows) const {
-    const Index panels = panel_count<kPanel>(map.blocks());
-    const Index begin = part(map.blocks(), share.panels.begin, panels).begin * Map::L;
-    const Index end = part(map.blocks(), share.panels.end, panels).begin * Map::L;
+    const Index count = panel_count<kPanel>(map.blocks());
+    const Index begin = part(map.blocks(), panels().begin, count).begin * Map::L;
+    const Index end = part(map.blocks(), panels().end, count).begin * Map::L;
     for (Index b = rows.begin; b < rows.end; ++b)
       if (walk.cut(s, b))
         for (int q = Cell::kCarried; q < Cell::kState; ++q)
@@ -235,13 +237,20 @@ struct Backward {
         copy_or_zero<T>(nullptr, args.dx.p + t * args.dx.step + walk.user_row(b) * args.dx.row, d.I);
   }
 
-  void run() const {
-    const Range rows = team.split_units ? part(d.B, team.rank, team.size) : share.rows;
-    prepare(rows);
+  void steps() {
     for (Index s = d.T - 1; s >= 0; --s) {
       step(s);
-      if (team.split_units) team.barrier(team.context);
+      if (!team.split_units || alone) continue;
+      alone = team.step_barrier(team.context);
+      if (alone && team.rank) return;
     }
+  }
+
+  void run() {
+    const Range rows = team.split_units ? part(d.B, team.rank, team.size) : share.rows;
+    prepare(rows);
+    steps();
+    alone = false;  // what follows has no barrier a step
     team.barrier(team.context);
     initial_states(rows);
     if (args.dx.p) inputs(rows);

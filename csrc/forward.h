@@ -153,7 +153,9 @@ struct Forward {
   const Map map{args.dims};
   const Share share = share_of<Map::kPanel>(walk, map.blocks(), team);
   const Scratch scratch{d, args.tape != nullptr, team.rank, args.scratch};
+  bool alone = false;  // see step_barrier, api.h
 
+  Range panels() const { return alone ? Range{0, panel_count<Map::kPanel>(map.blocks())} : share.panels; }
   T* gates(Index s, Index chunk) const {  // row 0
     if (args.tape) return args.tape + walk.first(s) * map.gates_ld();
     // Every step has room for all of B: a thread may be a chunk ahead of another one, and their rows never meet.
@@ -177,7 +179,7 @@ struct Forward {
     for (Index k = 0; k < d.I; k += kChunkK) {
       const InputEpilogue<Cell, Vec> epilogue{k ? scratch.gate_rows : scratch.bias, scratch.gate_rows};
       product<Vec, Map::kPanel, Map::kGates>(RowOperand<T>{scratch.x, smaller(d.I - k, kChunkK), k},
-                                             Packed<T>{args.packed, map.blocks(), d.I, k}, {0, n}, share.panels,
+                                             Packed<T>{args.packed, map.blocks(), d.I, k}, {0, n}, panels(),
                                              epilogue);
     }
   }
@@ -195,8 +197,8 @@ struct Forward {
     const Packed<T> weights{args.packed + map.W_hh_at(), map.blocks(), d.H, 0, s % 2 != 0};
     const RowOperand<T> h{scratch.prev, d.H};
     // Chosen by B, not by the rows of this thread: the bits must not depend on the split.
-    if (d.B == 1) product<Vec, Map::kPanel, Map::kGates, 2>(h, weights, rows, share.panels, epilogue);
-    else product<Vec, Map::kPanel, Map::kGates>(h, weights, rows, share.panels, epilogue);
+    if (d.B == 1) product<Vec, Map::kPanel, Map::kGates, 2>(h, weights, rows, panels(), epilogue);
+    else product<Vec, Map::kPanel, Map::kGates>(h, weights, rows, panels(), epilogue);
   }
 
   void begin(Range rows) const {
@@ -217,18 +219,25 @@ struct Forward {
     }
   }
 
-  void run() const {
-    const Range rows = team.split_units ? part(d.B, team.rank, team.size) : share.rows;
-    begin(rows);
-    if (team.split_units) team.barrier(team.context);
+  void steps() {
     for (Index s = 0; s < d.T && walk.active(s); ) {
       const Index chunk = s, end = smaller(d.T, s + chunk_steps(d));
       input_product(chunk, end);
       for (; s < end; ++s) {
         step(s, chunk);
-        if (team.split_units) team.barrier(team.context);
+        if (!team.split_units || alone) continue;
+        alone = team.step_barrier(team.context);
+        if (alone && team.rank) return;
       }
     }
+  }
+
+  void run() {
+    const Range rows = team.split_units ? part(d.B, team.rank, team.size) : share.rows;
+    begin(rows);
+    if (team.split_units) team.barrier(team.context);
+    steps();
+    if (alone) team.barrier(team.context);
     end(rows);
   }
 };

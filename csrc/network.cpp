@@ -5,6 +5,7 @@
 #include "split.h"
 #include "threads.h"
 namespace fastrnn {
+constexpr Index kManyParameters = 1 << 20;  // that are worth waking a thread to pack them: ~0.5 ms
 
 Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* reset) : T(T_), B(B_), R(T_ * B_) {
   if (reset) reset_.assign(reset, reset + T * B);
@@ -76,12 +77,12 @@ static Rows<const T> read_only(Rows<T> rows) {
 template <class T>
 PackedWeights Network<T>::pack(const T* flat) const {
   PackedWeights packed;
-  ThreadLease lease(parameter_count_ > 1 << 18 ? thread_count() : 1);
+  ThreadLease lease(parameter_count_ >= kManyParameters ? thread_count() : 1);
   for (int part = 0; part < parts(); ++part) {
     const Dims d{0, 0, inputs(part / shape_.directions), shape_.H, 0};
     packed.parts.push_back(buffer_of<T>(kernel_.packed_size(d)));
     const Weights<const T> w = weights(part, flat);
-    lease.run(lease.size(), true,
+    lease.run(lease.size(), true, 0,
               [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
   }
   return packed;
@@ -91,7 +92,7 @@ template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
                          Rows<T> y, T* const* sT, Tape<T>* tape) const {
   const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
-  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count()).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), true).threads);
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), tape != nullptr));
   const Index part_size = batch.B * shape_.H, between_size = batch.T * batch.B * outputs();
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
@@ -110,7 +111,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
       output = contiguous(tape ? tape->between.back() : outputs_in_turn[layer % 2], batch, outputs());
     }
     const Dims d = batch.dims(inputs(layer), shape_.H);
-    const Split split = choose_split(d, kernel_.gates, 1, lease.size());
+    const Split split = choose_split(d, kernel_.gates, 1, lease.size(), lease.barriers_pay());
     for (int direction = 0; direction < shape_.directions; ++direction) {
       const int part = layer * shape_.directions + direction;
       ForwardArgs<T> args{d,
@@ -130,7 +131,8 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
         tape->parts.push_back(buffer_of<T>(kernel_.tape_size(d)));
         args.tape = tape->parts.back().template as<T>();
       }
-      lease.run(split.threads, split.units, [&](const Team& team) { kernel_.forward(args, team); });
+      lease.run(split.threads, split.units, split.patience,
+                [&](const Team& team) { kernel_.forward(args, team); });
     }
     input = read_only(output);
   }
@@ -141,7 +143,7 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
                             T* const* ds0, T* gradients) const {
   const Batch& batch = tape.batch;
   const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
-  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count()).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), true).threads);
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   const Index part_size = batch.B * shape_.H;
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
@@ -154,7 +156,7 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
     Rows<const T> input = read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, inputs(layer)));
     if (layer > 0) { d_input = contiguous(d_between[(layer - 1) % 2], batch, outputs()); }
     const Dims d = batch.dims(inputs(layer), shape_.H);
-    const Split split = choose_split(d, kernel_.gates, 3, lease.size());
+    const Split split = choose_split(d, kernel_.gates, 3, lease.size(), lease.barriers_pay());
     for (int direction = 0; direction < shape_.directions; ++direction) {
       const int part = layer * shape_.directions + direction;
       double part_squares = 0;
@@ -175,7 +177,8 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
         args.dsT[q] = dsT[q] ? dsT[q] + part * part_size : nullptr;
         args.ds0[q] = ds0[q] + part * part_size;
       }
-      lease.run(split.threads, split.units, [&](const Team& team) { kernel_.backward(args, team); });
+      lease.run(split.threads, split.units, split.patience,
+                [&](const Team& team) { kernel_.backward(args, team); });
       square_sum += part_squares;
     }
     d_output = read_only(d_input);

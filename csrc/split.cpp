@@ -3,24 +3,28 @@
 #include <atomic>
 namespace fastrnn {
 namespace {
-constexpr double kLeastWork = 1e8;      // floating-point operations: ~1 ms; below it waking threads costs more
-constexpr double kLeastStepWork = 1e6;  // of a thread between two barriers: ~10 us
-constexpr Index kLeastRows = 4;         // of a thread: fewer leave the register tile half empty
+constexpr double kLeastWork = 2.5e7;     // floating-point operations, ~0.3 ms: below it waking threads costs more
+constexpr double kLeastStepWork = 6e4;   // of a thread between two barriers, ~0.5 us; a barrier is 0.1 us
+constexpr Index kLeastRows = 4;          // of a thread: fewer leave the register tile half empty
+constexpr double kSlowest = 20;          // operations a nanosecond of a thread at its worst
+constexpr Index kLeastPatience = 30000;  // more than a hiccup of the processor, less than a turn of another process
 
 std::atomic<ForcedSplit> forced{ForcedSplit::kAutomatic};
 }  // namespace
 
 void force_split(ForcedSplit split) { forced.store(split); }
 
-Split choose_split(const Dims& d, int gates, int passes, int available) {
-  const ForcedSplit force = forced.load();
-  if (force != ForcedSplit::kAutomatic) return {available, force == ForcedSplit::kUnits};
-  const double step_work = 2.0 * double(gates) * double(d.H) * double(d.H) * double(d.B);
+Split choose_split(const Dims& d, int gates, int passes, int available, bool barriers) {
+  const double step_work = 2.0 * double(gates) * double(d.H) * double(d.H) * double(d.B) / available;
   const double work = 2.0 * passes * double(gates) * double(d.H) * double(d.I + d.H) * double(d.R);
-  if (available < 2 || work < kLeastWork) return {1, false};
-  if (d.B >= kLeastRows * available) return {available, false};
-  if (step_work >= kLeastStepWork * available) return {available, true};
-  if (d.B >= 2) return {static_cast<int>(d.B < available ? d.B : available), false};
-  return {1, false};
+  const Index patience = kLeastPatience + Index(step_work / kSlowest);
+  const ForcedSplit force = forced.load();
+  if (force == ForcedSplit::kAlone) return {available, true, 0};
+  if (force != ForcedSplit::kAutomatic) return {available, force == ForcedSplit::kUnits, patience};
+  if (available < 2 || work < kLeastWork) return {1, false, 0};
+  if (d.B >= kLeastRows * available) return {available, false, 0};
+  if (barriers && step_work >= kLeastStepWork) return {available, true, patience};
+  if (d.B >= 2) return {static_cast<int>(d.B < available ? d.B : available), false, 0};
+  return {1, false, 0};
 }
 }  // namespace fastrnn

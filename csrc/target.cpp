@@ -26,8 +26,14 @@ struct Entry {
   static_assert(Cell::kState <= kMaxState, "raise kMaxState in api.h");
   static Index packed_size(Dims d) { return Layout<Cell, Vec>{d}.packed_size(); }
   static Index tape_size(Dims d) { return Layout<Cell, Vec>{d}.tape_size(); }
-  static void forward(const ForwardArgs<T>& args, const Team& team) { Forward<Cell, Vec>{args, team}.run(); }
-  static void backward(const BackwardArgs<T>& args, const Team& team) { Backward<Cell, Vec>{args, team}.run(); }
+  static void forward(const ForwardArgs<T>& args, const Team& team) {
+    Forward<Cell, Vec> pass{args, team};
+    pass.run();
+  }
+  static void backward(const BackwardArgs<T>& args, const Team& team) {
+    Backward<Cell, Vec> pass{args, team};
+    pass.run();
+  }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
     return {id,

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 #include "threads.h"
+#include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <cstdlib>
@@ -15,8 +17,12 @@
 #endif
 namespace fastrnn {
 namespace {
-constexpr int kSpins = 2000;  // 20 to 50 us: longer than any imbalance of one step
-constexpr int kYields = 200;
+using Clock = std::chrono::steady_clock;
+using std::chrono::nanoseconds;
+constexpr int kSpins = 2000;  // 20 to 50 us
+constexpr nanoseconds kPatience{100000};
+constexpr int kMostLate = 2;  // barriers of a run
+constexpr nanoseconds kLeastPause{20000000}, kMostPause{1000000000};  // without barriers of steps
 
 inline void pause() {
 #if defined(__x86_64__)
@@ -40,13 +46,14 @@ struct Counter {
     { std::lock_guard<std::mutex> lock(mutex); }
     changed.notify_all();
   }
-  void wait(std::uint64_t target) {
+  // Whether it took longer than `patience`. The time is read after the spins only, which count as none.
+  bool wait(std::uint64_t target, nanoseconds patience) {
     for (int i = 0; i < kSpins; ++i) {
-      if (value.load(std::memory_order_acquire) >= target) return;
+      if (value.load(std::memory_order_acquire) >= target) return patience.count() == 0;
       pause();
     }
-    for (int i = 0; i < kYields; ++i) {
-      if (value.load(std::memory_order_acquire) >= target) return;
+    for (const Clock::time_point end = Clock::now() + patience; Clock::now() < end;) {
+      if (value.load(std::memory_order_acquire) >= target) return false;
       std::this_thread::yield();
     }
     sleepers.fetch_add(1);
@@ -55,6 +62,7 @@ struct Counter {
       changed.wait(lock, [&] { return value.load() >= target; });
     }
     sleepers.fetch_sub(1);
+    return true;
   }
 };
 
@@ -74,17 +82,24 @@ class Pool {
   ~Pool() { end_threads(); }
   int size() const { return size_; }
 
-  void run(const Team& team, void (*work)(const void*, const Team&), const void* f) {
+  void run(const Team& team, nanoseconds patience, void (*work)(const void*, const Team&), const void* f) {
     team_ = team;
-    team_.barrier = [](void* pool) { static_cast<Pool*>(pool)->meet(); };
+    team_.barrier = [](void* pool) { static_cast<Pool*>(pool)->meet(kPatience); };
     team_.context = this;
     work_ = work;
     f_ = f;
+    patience_ = patience;
+    late_ = 0;
+    stepped_ = false;
+    alone_from_.store(kNever, std::memory_order_relaxed);
     met_.value.store(0, std::memory_order_relaxed);  // nobody waits on it between runs
     started_.add();
     work_as(0);
-    ended_.wait(++runs_ * static_cast<std::uint64_t>(size_ - 1));
+    ended_.wait(++runs_ * static_cast<std::uint64_t>(size_ - 1), kPatience);
+    if (stepped_) judge();
   }
+
+  bool barriers_pay() const { return pause_ == nanoseconds(0) || Clock::now() >= pause_end_; }
 
  private:
   void end_threads() {
@@ -95,31 +110,62 @@ class Pool {
   void work_as(int rank) {
     Team team = team_;
     team.rank = rank;
+    team.step_barrier = rank ? follow : lead;
     const FlushDenormals flush;
     work_(f_, team);
   }
   void loop(int rank) {
     for (std::uint64_t run = 1;; ++run) {
-      started_.wait(run);
+      started_.wait(run, kPatience);
       if (stop_) return;
       if (rank < team_.size) work_as(rank);
       ended_.add();
     }
   }
+  std::uint64_t meetings() const {
+    return met_.value.load(std::memory_order_relaxed) / static_cast<std::uint64_t>(team_.size);
+  }
   // The n-th meeting is over when n * size arrivals have been counted.
-  void meet() {
-    const std::uint64_t size = static_cast<std::uint64_t>(team_.size);
-    const std::uint64_t before = met_.value.load(std::memory_order_relaxed);
+  bool meet(nanoseconds patience) {
+    const std::uint64_t target = (meetings() + 1) * static_cast<std::uint64_t>(team_.size);
     met_.add();
-    met_.wait((before / size + 1) * size);
+    return met_.wait(target, patience);
+  }
+  // The end of a step: rank 0 decides, before it arrives, from which meeting on it is alone. A rank may read that late,
+  // when rank 0 is already at the next meeting, hence the number.
+  static bool lead(void* context) {
+    Pool& pool = *static_cast<Pool*>(context);
+    const bool alone = pool.late_ >= kMostLate;
+    pool.stepped_ = true;
+    if (alone) pool.alone_from_.store(pool.meetings(), std::memory_order_relaxed);
+    if (pool.meet(pool.patience_)) ++pool.late_;
+    return alone;
+  }
+  static bool follow(void* context) {
+    Pool& pool = *static_cast<Pool*>(context);
+    const std::uint64_t meeting = pool.meetings();
+    pool.meet(pool.patience_);
+    return meeting >= pool.alone_from_.load(std::memory_order_relaxed);
+  }
+  // After a run with barriers of steps: how long the next ones shall do without
+  void judge() {
+    const bool together = alone_from_.load(std::memory_order_relaxed) == kNever;
+    pause_ = together ? nanoseconds(0) : std::clamp(2 * pause_, kLeastPause, kMostPause);
+    pause_end_ = Clock::now() + pause_;
   }
 
+  static constexpr std::uint64_t kNever = ~std::uint64_t(0);
   const int size_;
   Counter started_, met_, ended_;
   std::uint64_t runs_ = 0;
   Team team_{};
   void (*work_)(const void*, const Team&) = nullptr;
   const void* f_ = nullptr;
+  nanoseconds patience_{0}, pause_{0};
+  Clock::time_point pause_end_;
+  bool stepped_ = false;  // this run has barriers of steps
+  int late_ = 0;          // that many were late, as rank 0 saw them
+  std::atomic<std::uint64_t> alone_from_{kNever};
   bool stop_ = false;
   std::vector<std::thread> threads_;
 };
@@ -169,6 +215,8 @@ void set_thread_count(int n) {
   requested_count.store(n);
 }
 
+Team alone() { return {0, 1, false, [](void*) {}, [](void*) { return false; }, nullptr}; }
+
 ThreadLease::ThreadLease(int wanted) : size_(1) {
   const int count = thread_count();
   if (wanted < 2 || count < 2 || !try_lease()) return;
@@ -189,12 +237,14 @@ ThreadLease::~ThreadLease() {
   if (size_ > 1) leased.store(false, std::memory_order_release);
 }
 
-void ThreadLease::run_erased(int threads, bool split_units, Work work, const void* f) {
+bool ThreadLease::barriers_pay() const { return size_ == 1 || pool->barriers_pay(); }
+
+void ThreadLease::run_erased(int threads, bool split_units, Index patience, Work work, const void* f) {
   if (threads > 1 && size_ > 1) {
-    pool->run(Team{0, threads < size_ ? threads : size_, split_units, nullptr, nullptr}, work, f);
-    return;
+    const Team team{0, threads < size_ ? threads : size_, split_units, nullptr, nullptr, nullptr};
+    return pool->run(team, nanoseconds(patience), work, f);
   }
   const FlushDenormals flush;
-  work(f, Team{0, 1, false, [](void*) {}, nullptr});
+  work(f, alone());
 }
 }  // namespace fastrnn

@@ -18,7 +18,7 @@ LARGE = [(40, 64, 40, 96), (24, 3, 64, 600)]
 SMALL = [(1, 1, 1, 1), (5, 1, 3, 33), (6, 2, 9, 16), (4, 7, 5, 47), (3, 17, 2, 5)]
 
 
-@pytest.fixture(params=["batch", "units"])
+@pytest.fixture(params=["batch", "units", "alone"])
 def split(request):
     """Forces a way of splitting the work, whatever its size."""
     _core.force_split(request.param)

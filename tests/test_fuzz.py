@@ -49,7 +49,7 @@ def one(seed):
         dtype = str(random.choice(["float32", "float64"]))
         layout = str(random.choice(list(LAYOUTS)))
         threads = int(random.choice([1, 2, 3, 7]))
-        split = [None, "batch", "units"][int(random.integers(3))]
+        split = [None, "batch", "units", "alone"][int(random.integers(4))]
         context = f"on {target} {dtype}, x {layout}, {threads} threads by {split}; FASTRNN_FUZZ_SEED={seed}"
         net = build(case, target, dtype)
         x = LAYOUTS[layout](case.x.astype(dtype))

@@ -21,8 +21,8 @@ py::dict cells() {
 void force(const py::object& split) {
   if (split.is_none()) return force_split(ForcedSplit::kAutomatic);
   const std::string name = py::cast<std::string>(split);
-  require(name == "batch" || name == "units", "split is neither None nor 'batch' nor 'units'");
-  force_split(name == "units" ? ForcedSplit::kUnits : ForcedSplit::kBatch);
+  require(name == "batch" || name == "units" || name == "alone", "split is not None, 'batch', 'units' or 'alone'");
+  force_split(name == "batch" ? ForcedSplit::kBatch : name == "units" ? ForcedSplit::kUnits : ForcedSplit::kAlone);
 }
 }  // namespace
 
@@ -39,7 +39,7 @@ void register_runtime(py::module_& m) {
       "The name of a target; of '' that of FASTRNN_ISA or the best. ValueError names the available ones.");
   m.def("get_num_threads", thread_count);
   m.def("set_num_threads", set_thread_count, py::arg("n"));
-  m.def("force_split", force, py::arg("split"), "For tests: None, 'batch' or 'units', whatever the size of a call.");
+  m.def("force_split", force, py::arg("split"), "For tests: None, 'batch', 'units' or 'alone' (units, then one thread), whatever the size of a call.");
   m.def("release_memory", release_cached_memory, "Gives buffers that wait to be used again back to the system.");
 }
 }  // namespace fastrnn

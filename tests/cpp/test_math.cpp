@@ -39,7 +39,7 @@ std::vector<T> one_step(const Kernel<T>& kernel, const std::vector<T>& x, const 
   const fastrnn::Dims most{1, kRows, 1, 1, kRows};
   const std::vector<T> zeros(W_ih.size(), 0), before(size_t(kRows), h0);
   std::vector<T> y(x.size()), last(size_t(kRows), 0);
-  const Team alone{0, 1, false, [](void*) {}, nullptr};
+  const Team alone{0, 1, false, [](void*) {}, [](void*) { return false; }, nullptr};
   const fastrnn::Buffer packed = fastrnn::buffer_of<T>(kernel.packed_size(most));
   const fastrnn::Buffer scratch = fastrnn::buffer_of<T>(kernel.forward_scratch_size(most, 1, false));
   kernel.pack(most, {W_ih.data(), zeros.data(), b_ih.data(), zeros.data(), nullptr}, packed.as<T>(), alone);

@@ -75,7 +75,7 @@ void check_ranks(ThreadLease& lease, int threads, bool split_units) {
   std::vector<int> runs(size_t(size), 0);
   std::atomic<int> wrong{0};
   const std::thread::id here = std::this_thread::get_id();
-  lease.run(threads, split_units, [&](const Team& team) {
+  lease.run(threads, split_units, 0, [&](const Team& team) {
     if (team.size != size || team.rank < 0 || team.rank >= size) return void(++wrong);
     if ((team.rank == 0) != (std::this_thread::get_id() == here)) ++wrong;
     if (size > 1 && team.split_units != split_units) ++wrong;
@@ -105,9 +105,9 @@ void check_nested() {
   if (second.size() > 1) return;  // two teams in one pool would wait for ever
   check_ranks(second, 3, true);
   std::vector<int> sizes(3, 0);
-  outer.run(3, false, [&](const Team& team) {
+  outer.run(3, false, 0, [&](const Team& team) {
     ThreadLease inner(3);
-    inner.run(3, true, [&](const Team& alone) {
+    inner.run(3, true, 0, [&](const Team& alone) {
       sizes[size_t(team.rank)] = alone.size;
       alone.barrier(alone.context);
     });
@@ -122,7 +122,7 @@ void check_barrier(int size, int rounds, int sleep_every) {
   ThreadLease lease(size);
   std::vector<long> round_of(size_t(size) * 16, -1);
   std::atomic<long> wrong{0};
-  lease.run(size, true, [&](const Team& team) {
+  lease.run(size, true, 0, [&](const Team& team) {
     for (long round = 0; round < rounds; ++round) {
       // The others wait so long that they sleep.
       if (sleep_every && round % sleep_every == team.rank) std::this_thread::sleep_for(std::chrono::milliseconds(3));
@@ -135,6 +135,36 @@ void check_barrier(int size, int rounds, int sleep_every) {
   CHECK(wrong == 0, "%d threads, %d rounds: %ld times a rank was elsewhere", size, rounds, wrong.load());
 }
 
+// A loop of steps: with no patience every barrier is late and rank 0 is soon alone, each step is done once by all or
+// by rank 0, and all ranks agree on the last common one. With patience nobody leaves.
+void check_alone(int size, int steps, fastrnn::Index patience) {
+  set_thread_count(size);
+  ThreadLease lease(size);
+  std::vector<int> done(size_t(size), 0), left(size_t(size), 0);
+  int wrong = 0;
+  lease.run(size, true, patience, [&](const Team& team) {
+    bool alone = false;
+    for (int step = 0; step < steps; ++step) {
+      ++done[size_t(team.rank)];
+      if (alone) continue;
+      alone = team.step_barrier(team.context);
+      if (alone) left[size_t(team.rank)] = step + 1;
+      if (alone && team.rank) break;
+    }
+    team.barrier(team.context);
+    if (team.rank) return;
+    for (int rank = 1; rank < size; ++rank)
+      wrong += left[size_t(rank)] != left[0] || done[size_t(rank)] != (left[0] ? left[0] : steps);
+  });
+  CHECK(wrong == 0, "%d threads: %d left the loop elsewhere than rank 0", size, wrong);
+  CHECK(done[0] == steps, "rank 0 did %d of %d steps", done[0], steps);
+  CHECK((left[0] > 0) == (patience == 0 && steps > 2), "patience %ld: rank 0 alone after step %d", long(patience), left[0]);
+  if (steps == 0) return;
+  lease.run(size, true, 0, [](const Team&) {});  // says nothing of barriers
+  CHECK(lease.barriers_pay() == (left[0] == 0), "alone after step %d, and barriers pay: %d", left[0],
+        lease.barriers_pay());
+}
+
 // Runs follow each other, sometimes so late that the threads of the pool sleep
 void check_runs() {
   set_thread_count(4);
@@ -143,7 +173,7 @@ void check_runs() {
   for (int run = 0; run < 300; ++run) {
     if (run % 50 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     long of_rank[4] = {};
-    lease.run(1 + run % 4, false, [&](const Team& team) { of_rank[team.rank] = run; });
+    lease.run(1 + run % 4, false, 0, [&](const Team& team) { of_rank[team.rank] = run; });
     for (long value : of_rank) total += value;
   }
   long want = 0;
@@ -161,7 +191,7 @@ void check_concurrent() {
         ThreadLease lease(3);
         if (lease.size() > 1 && ++shared && ++holders > 1) ++wrong;
         long ranks[3] = {};
-        lease.run(lease.size(), n % 2 == 0, [&](const Team& team) {
+        lease.run(lease.size(), n % 2 == 0, 0, [&](const Team& team) {
           team.barrier(team.context);
           ranks[team.rank] = team.rank + 1;
         });
@@ -187,7 +217,7 @@ void check_denormals() {
   ThreadLease lease(3);
   for (int threads : {1, 3}) {
     std::vector<int> inside(size_t(threads), 0);
-    lease.run(threads, false, [&](const Team& team) { inside[size_t(team.rank)] = flushes(); });
+    lease.run(threads, false, 0, [&](const Team& team) { inside[size_t(team.rank)] = flushes(); });
     CHECK(std::all_of(inside.begin(), inside.end(), [](int on) { return on; }), "a rank of %d keeps denormals",
           threads);
     CHECK(!flushes(), "a run of %d threads has left the mode of the caller changed", threads);
@@ -276,7 +306,7 @@ int in_child(const F& f) {
 int sum_of_ranks(int threads) {
   std::atomic<int> sum{0};
   ThreadLease lease(threads);
-  lease.run(threads, true, [&](const Team& team) {
+  lease.run(threads, true, 0, [&](const Team& team) {
     team.barrier(team.context);
     sum += team.rank + 1;
   });
@@ -306,7 +336,7 @@ void check_few_threads() {
     set_thread_count(300);
     ThreadLease lease(300);
     int ran = 0;
-    lease.run(1, false, [&](const Team&) { ++ran; });
+    lease.run(1, false, 0, [&](const Team&) { ++ran; });
     return ran;
   });
   CHECK(status == 1, "no threads to be had: exit status %d", status);
@@ -324,6 +354,12 @@ int main() {
   check_nested();
   for (int size : {2, 3, 7}) check_barrier(size, 2000, 0);
   check_barrier(3, 60, 10);
+  for (int size : {2, 3, 7})
+    for (int steps : {0, 2, 3, 50})
+      for (int run = 0; run < 100; ++run) {
+        check_alone(size, steps, 1000000000);
+        check_alone(size, steps, 0);
+      }
   check_runs();
   check_concurrent();
   check_denormals();
