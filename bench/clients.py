@@ -8,7 +8,9 @@ from typing import Any
 from cases import Case
 
 
-def _cases(label: str, source: str, cell: str, shapes: dict[str, list[tuple[int, ...]]], **net: Any) -> list[Case]:
+def _cases(
+    label: str, source: str, cell: str, shapes: dict[str, list[tuple[int, ...]]], **net: Any
+) -> list[Case]:
     return [
         Case(cell, mode, *shape, label=label, source=source, **net)
         for mode, mode_shapes in shapes.items()

@@ -28,7 +28,9 @@ def numpy_features() -> str:
     """What of AVX-512 this NumPy can be told to leave out: the names differ from version to version."""
     for features in NUMPY_FEATURES:
         command = [sys.executable, "-W", "error", "-c", "import numpy"]
-        run = subprocess.run(command, env=os.environ | {"NPY_DISABLE_CPU_FEATURES": features}, capture_output=True)
+        run = subprocess.run(
+            command, env=os.environ | {"NPY_DISABLE_CPU_FEATURES": features}, capture_output=True
+        )
         if run.returncode == 0:
             return features
     return ""

@@ -37,7 +37,9 @@ def agree(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
             raise Disagreement(f"{case.name}: {name} of {peer} is {theirs[name].shape}, ours {mine.shape}")
         error, largest = np.abs(mine - theirs[name]).max(), np.abs(mine).max()
         if not error <= TOLERANCE * largest:
-            raise Disagreement(f"{case.name}: {peer} and fastrnn differ by {error:.1e} in {name}, of {largest:.1e}")
+            raise Disagreement(
+                f"{case.name}: {peer} and fastrnn differ by {error:.1e} in {name}, of {largest:.1e}"
+            )
 
 
 def prepare(case: Case, peers: list[Peer]) -> tuple[list[Peer], dict[str, str]]:
@@ -112,7 +114,9 @@ def summary(case: Case, seconds: dict[str, list[float]], peaks: list[float]) -> 
     }
 
 
-def measure(case: Case, peers: list[Peer], peak: Peak, quick: bool, rounds: int | None = None) -> dict[str, Any]:
+def measure(
+    case: Case, peers: list[Peer], peak: Peak, quick: bool, rounds: int | None = None
+) -> dict[str, Any]:
     """All about one case, as a result file has it.
 
     Raises:

@@ -18,7 +18,9 @@ SHAPE = (500, 64, 256, 256)
 TINY = (2, 2, 8, 8)
 
 
-def memory(names: list[str], threads: int, cells: tuple[str, ...] = ("lstm", "gru")) -> dict[str, dict[str, float]]:
+def memory(
+    names: list[str], threads: int, cells: tuple[str, ...] = ("lstm", "gru")
+) -> dict[str, dict[str, float]]:
     """MB above the start, of each cell and peer; printed as it comes."""
     result: dict[str, dict[str, float]] = {}
     if not Path("/proc/self/clear_refs").exists():

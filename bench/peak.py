@@ -28,7 +28,13 @@ class Peak:
         flags += ["-mno-avx512f"] if target == "avx2" else []
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "peak.so"
-            command = [os.environ.get("CC", "cc"), *flags, str(Path(__file__).with_suffix(".c")), "-o", str(library)]
+            command = [
+                os.environ.get("CC", "cc"),
+                *flags,
+                str(Path(__file__).with_suffix(".c")),
+                "-o",
+                str(library),
+            ]
             run = subprocess.run(command, capture_output=True, text=True)
             if run.returncode:
                 raise OSError(f"{' '.join(command)} failed:\n{run.stderr}")

@@ -96,7 +96,9 @@ def line(result: dict[str, Any]) -> str:
     if "single" in result:
         single = {name: f"{p['p50']:.1f}/{p['p99']:.1f}" for name, p in result["single"].items()}
         others.append("p50/p99 us " + ", ".join(f"{name} {text}" for name, text in single.items()))
-    others += [f"({name}: {reason})" for name, reason in result["cannot"].items() if result["mode"] != "train"]
+    others += [
+        f"({name}: {reason})" for name, reason in result["cannot"].items() if result["mode"] != "train"
+    ]
     return f"{result['case']:36s} {ours}  {best:22s} | " + "  ".join(others)
 
 

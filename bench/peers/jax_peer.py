@@ -155,4 +155,3 @@ def _stream(case: Case, parameters: dict[str, Any], x: np.ndarray) -> Work:
         return y.block_until_ready()
 
     return Work(run, lambda y: {"y": np.asarray(y)})
-

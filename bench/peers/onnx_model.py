@@ -138,4 +138,3 @@ class Stream:
         self.y = np.empty((1, case.B, case.H), np.float32)
         shape = (1, case.B, case.H)
         self.states = [{name: np.zeros(shape, np.float32) for name in _states(case)} for _ in range(2)]
-

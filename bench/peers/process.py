@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""A peer in its process: commands go in through a pipe, results and times come out."""
+"""Processes that measure: commands go in through a pipe, results and times come out."""
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
-import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,141 @@ from limits import limited, pin
 
 from . import CannotRun, Missing, Work
 
+Commands = dict[str, Callable[..., Any]]
 
-def _prepare(peer: Any, case: Case) -> tuple[Work, dict[str, np.ndarray]]:
-    """The work, and what it computes: of a stream the y of its first steps."""
-    work: Work = peer.make(case, data(case))
+
+def _serve(
+    connection: Connection, build: Callable[..., Commands], arguments: Any, pinned: int, path: list[str]
+) -> None:
+    sys.path[:] = path
+    if pinned:
+        pin(pinned)
+    try:
+        commands = build(*arguments)
+    except ImportError as error:
+        connection.send(Missing(str(error)))
+        return
+    connection.send(None)
+    while True:
+        name, *values = connection.recv()
+        if name == "close":
+            return
+        try:
+            connection.send(commands[name](*values))
+        except CannotRun as reason:
+            connection.send(reason)
+        except Exception:
+            connection.send(RuntimeError(f"{name} failed:\n{traceback.format_exc()}"))
+
+
+class Child:
+    """A process with so many threads, held to the instructions of a target.
+
+    Args:
+        build: called in the process, with `arguments`; the commands it then serves, by name.
+        pinned: whether it keeps to as many processors as it has threads.
+
+    Raises:
+        Missing: a package that build imports is not installed.
+    """
+
+    def __init__(
+        self,
+        build: Callable[..., Commands],
+        arguments: tuple[Any, ...],
+        threads: int,
+        target: str = "",
+        pinned: bool = True,
+    ) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        values = (theirs, build, arguments, threads if pinned else 0, sys.path)
+        self._process = context.Process(target=_serve, args=values, daemon=True)
+        with limited(threads, target):
+            self._process.start()
+        theirs.close()
+        self._answer()
+
+    def ask(self, command: str, *values: Any) -> Any:
+        """Runs a command there; raises what it raised."""
+        self._connection.send((command, *values))
+        return self._answer()
+
+    def close(self) -> None:
+        """Ends the process."""
+        if self._process.is_alive():
+            self._connection.send(("close",))
+        self._process.join()
+
+    def _answer(self) -> Any:
+        try:
+            answer = self._connection.recv()
+        except EOFError:
+            self._process.join()
+            raise RuntimeError(f"a measuring process died, exit code {self._process.exitcode}") from None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+class Peer(Child):
+    """A peer in its process."""
+
+    def __init__(self, name: str, threads: int, target: str = "", pinned: bool = True) -> None:
+        super().__init__(_peer, (name, threads), threads, target, pinned)
+        self.name = name
+        self.version = str(self.ask("version"))
+
+    def prepare(self, case: Case) -> dict[str, np.ndarray]:
+        """Sets the case up, runs it once and returns its results.
+
+        Raises:
+            CannotRun: the peer has no such net or mode.
+        """
+        results: dict[str, np.ndarray] = self.ask("prepare", case)
+        return results
+
+    def seconds(self, repeats: int) -> float:
+        """Mean time of one call."""
+        return float(self.ask("mean", repeats))
+
+    def each(self, repeats: int) -> list[int]:
+        """Nanoseconds of every single call."""
+        return list(self.ask("each", repeats))
+
+    def peak_memory(self, case: Case, tiny: Case) -> float:
+        """MB that a call adds at its peak; `tiny` loads and warms the library before."""
+        return float(self.ask("memory", case, tiny))
+
+
+# ---- what runs in the process of a peer ----
+
+
+def _peer(name: str, threads: int) -> Commands:
+    peer = importlib.import_module(f"peers.{name}_peer")
+    peer.set_threads(threads)
+    work: Any = None
+
+    def prepare(case: Case) -> dict[str, np.ndarray]:
+        nonlocal work
+        work = None
+        work = peer.make(case, data(case))
+        return _results(work, case)
+
+    return {
+        "version": peer.version,
+        "prepare": prepare,
+        "mean": lambda repeats: _mean(work, repeats),
+        "each": lambda repeats: _each(work, repeats),
+        "memory": lambda case, tiny: _peak_memory(peer, case, tiny),
+    }
+
+
+def _results(work: Work, case: Case) -> dict[str, np.ndarray]:
+    """What the work computes: of a stream the y of its first steps."""
     if case.mode != "step":
-        return work, work.read(work.run())
-    return work, {"y": np.stack([np.array(work.read(work.run())["y"]) for _ in range(STREAM)])}
+        return work.read(work.run())
+    return {"y": np.stack([np.array(work.read(work.run())["y"]) for _ in range(STREAM)])}
 
 
 def _mean(work: Work, repeats: int) -> float:
@@ -61,98 +189,3 @@ def _peak_memory(peer: Any, case: Case, tiny: Case) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark begins anew
     work.run()
     return _status("VmHWM") - before
-
-
-def _serve(connection: Connection, name: str, threads: int, path: list[str]) -> None:
-    sys.path[:] = path
-    pin(threads)
-    try:
-        peer = importlib.import_module(f"peers.{name}_peer")
-    except ImportError as error:
-        connection.send(Missing(str(error)))
-        return
-    peer.set_threads(threads)
-    connection.send(peer.version())
-    work: Any = None
-    while True:
-        command, argument = connection.recv()
-        try:
-            if command == "prepare":
-                work = None
-                work, results = _prepare(peer, argument)
-                connection.send(results)
-            elif command == "mean":
-                connection.send(_mean(work, argument))
-            elif command == "each":
-                connection.send(_each(work, argument))
-            elif command == "memory":
-                connection.send(_peak_memory(peer, *argument))
-            else:
-                return
-        except CannotRun as reason:
-            connection.send(reason)
-        except Exception:
-            connection.send(RuntimeError(f"{name} failed:\n{traceback.format_exc()}"))
-
-
-class Peer:
-    """A peer in its process, on so many threads and held to the instructions of a target.
-
-    Raises:
-        Missing: its package is not installed.
-    """
-
-    def __init__(self, name: str, threads: int, target: str = "") -> None:
-        self.name = name
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name, threads, sys.path), daemon=True)
-        with limited(threads, target):
-            self._process.start()
-        theirs.close()
-        self.version: str = self._answer()
-
-    def prepare(self, case: Case) -> dict[str, np.ndarray]:
-        """Sets the case up, runs it once and returns its results.
-
-        Raises:
-            CannotRun: the peer has no such net or mode.
-        """
-        results: dict[str, np.ndarray] = self._ask("prepare", case)
-        return results
-
-    def seconds(self, repeats: int) -> float:
-        """Mean time of one call."""
-        return float(self._ask("mean", repeats))
-
-    def each(self, repeats: int) -> list[int]:
-        """Nanoseconds of every single call."""
-        return list(self._ask("each", repeats))
-
-    def peak_memory(self, case: Case, tiny: Case) -> float:
-        """MB that a call adds at its peak; `tiny` loads and warms the library before."""
-        return float(self._ask("memory", (case, tiny)))
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._connection.send(("close", None))
-        self._process.join()
-
-    def _ask(self, command: str, argument: Any) -> Any:
-        self._connection.send((command, argument))
-        return self._answer()
-
-    def _answer(self) -> Any:
-        try:
-            answer = self._connection.recv()
-        except EOFError:
-            self._process.join()
-            raise RuntimeError(f"{self.name} died, exit code {self._process.exitcode}") from None
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def processors() -> int:
-    """How many this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

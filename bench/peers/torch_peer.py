@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import cycle
+from itertools import cycle, pairwise
 from typing import Any
 
 import torch
@@ -58,7 +58,7 @@ def _pieces(reset: Any) -> list[tuple[slice, Any]]:
         return []
     starts = [0, *(t for t in range(1, len(reset)) if reset[t].any()), len(reset)]
     keep = torch.from_numpy(~reset).float()
-    return [(slice(a, b), keep[a][None, :, None]) for a, b in zip(starts, starts[1:])]
+    return [(slice(a, b), keep[a][None, :, None]) for a, b in pairwise(starts)]
 
 
 def _forward(layer: Any, x: Any, pieces: list[tuple[slice, Any]]) -> Any:
