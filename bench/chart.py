@@ -18,14 +18,15 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 COLOURS = {"lstm": "#30638e", "gru": "#d17a22", "rnn_tanh": "#5b8c5a"}
-TICKS = [0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 20, 50]
+TICKS = [0.3, 0.5, 0.7, 1, 1.2, 1.5, 2, 3, 5, 10, 20, 50]
 ROW_INCHES, WIDTH_INCHES = 0.2, 6.0
 GAP = 1.2  # rows between two cells
+NAMES_SHARE = 0.4  # of a panel's width, for the names beside the bars
 MODES = {"infer": "inference", "train": "training", "step": "one step of a stream"}
 
 
-def panel(axes: Any, mode: str, results: list[dict[str, Any]]) -> float:
-    """Bars from top to bottom, cell after cell; how many rows they took."""
+def panel(axes: Any, mode: str, results: list[dict[str, Any]], rows: float) -> None:
+    """Bars from top to bottom, cell after cell, in so many rows."""
     y, ticks, labels = 0.0, [], []
     for cell in CELLS:
         members = [result for result in results if result["cell"] == cell]
@@ -39,17 +40,16 @@ def panel(axes: Any, mode: str, results: list[dict[str, Any]]) -> float:
             y += 1
         y += GAP if members else 0
     axes.set_yticks(ticks, labels, fontsize=7)
-    axes.set_ylim(y - GAP, -1)
+    axes.set_ylim(rows, -1)
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_title(MODES[mode], fontsize=10)
+    axes.set_title(f"{MODES[mode]}: T, B, I, H", fontsize=10)
     _scale(axes, [result["best_ratio"] for result in results])
-    return y
 
 
 def _scale(axes: Any, ratios: list[float]) -> None:
     low, high = min(0.9, *ratios) * 0.95, max(1.5, *ratios)
     axes.set_xscale("log")
-    axes.set_xlim(low, high * (high / low) ** 0.45)  # room for the names
+    axes.set_xlim(low, low * (high / low) ** (1 / (1 - NAMES_SHARE)))
     axes.set_xticks([t for t in TICKS if low <= t <= high], minor=False)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -63,12 +63,12 @@ def draw(reports: list[dict[str, Any]], path: Path) -> None:
     results = [result for report in reports for result in report["results"] if result["best"]]
     modes = [mode for mode in MODES if any(result["mode"] == mode for result in results)]
     grouped = {mode: [result for result in results if result["mode"] == mode] for mode in modes}
-    rows = max(len(members) for members in grouped.values()) + 4
+    rows = max(len(members) for members in grouped.values()) + GAP * (len(CELLS) - 1)
     figure, axes = plt.subplots(
         1, len(modes), figsize=(WIDTH_INCHES * len(modes), 1.5 + ROW_INCHES * rows), squeeze=False
     )
     for mode, place in zip(modes, axes[0]):
-        panel(place, mode, grouped[mode])
+        panel(place, mode, grouped[mode], rows)
     first = reports[0]
     threads = f"{first['threads']} thread" + "s" * (first["threads"] > 1)
     where = f"{first['environment']['cpu']}, {threads}, float32" + (

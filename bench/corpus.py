@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A synthetic corpus in the shape of a tagging task: words by Zipf's law, tags that hang on the word and its left one."""
+"""A synthetic corpus in the shape of tagging: words by Zipf's law, tags that hang on the word and the one before it."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ PEERS = {
     "numpy": "NumPy",
     "fastrnn": "fastrnn",
 }
+VARIANTS = {"bidirectional": "both ways", "peepholes": "peepholes", "resets": "resets", "strided": "strided"}
 NEEDED = ("case", "cell", "mode", "microseconds", "peak_gflops", "ratio", "best", "best_ratio")
 
 
@@ -53,5 +54,5 @@ def shape(result: dict[str, Any]) -> str:
     """T, B, I, H and what else the net has, after the client's name."""
     sizes = ", ".join(str(result[letter]) for letter in "TBIH")
     extra = [f"{result['layers']} layers"] if result["layers"] > 1 else []
-    extra += [word for word in ("bidirectional", "peepholes", "resets", "strided") if result[word]]
+    extra += [text for word, text in VARIANTS.items() if result[word]]
     return " ".join([*([result["label"]] if result["label"] else []), ", ".join([sizes, *extra])])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Trains a whole model, end to end, beside the same one in PyTorch: python bench/train.py [--threads N] [--output F.json]
+"""Trains a whole model beside the same one in PyTorch: python bench/train.py [--quick] [--threads N] [--output F.json]
 
 Same initial weights, same batches. The losses of the first steps must agree; then epochs take turns, each network in
 its own process. Also ours with clipping against ours without.

@@ -87,7 +87,7 @@ def _layer(graph: _Graph, case: Case, data: dict[str, Any], layer: int, x: str) 
     return graph.node("Reshape", [sides, "joined"], [name])
 
 
-def _states(case: Case) -> list[str]:
+def states(case: Case) -> list[str]:
     """Names of the states of a stream, in the order of its inputs and outputs."""
     if case.mode != "step":
         return []
@@ -110,8 +110,8 @@ def build(case: Case, data: dict[str, Any]) -> ModelProto:
     T, B, state = case.T, case.B, (1, case.B, case.H)
     inputs = [value("x", (B, case.I, T) if case.strided else (T, B, case.I))]
     outputs = [value("y", (T, B, case.directions * case.H))]
-    inputs += [value(name, state) for name in _states(case)]
-    outputs += [value(f"{name}_after", state) for name in _states(case)]
+    inputs += [value(name, state) for name in states(case)]
+    outputs += [value(f"{name}_after", state) for name in states(case)]
     used = {name for node in graph.nodes for name in node.input}
     constants = [constant for constant in graph.constants if constant.name in used]
     opset = helper.make_opsetid("", OPSET)
@@ -128,13 +128,3 @@ def source(case: Case, data: dict[str, Any]) -> np.ndarray:
 def result(case: Case, y: np.ndarray) -> dict[str, np.ndarray]:
     """y in the layout of the case."""
     return {"y": y.transpose(1, 0, 2) if case.strided else y}
-
-
-class Stream:
-    """Memory of a stream: x of the next step, and the states twice, for a step reads one set and writes the other."""
-
-    def __init__(self, case: Case) -> None:
-        self.x = np.empty((1, case.B, case.I), np.float32)
-        self.y = np.empty((1, case.B, case.H), np.float32)
-        shape = (1, case.B, case.H)
-        self.states = [{name: np.zeros(shape, np.float32) for name in _states(case)} for _ in range(2)]

@@ -15,7 +15,7 @@ import onnxruntime
 from cases import Case
 
 from . import CannotRun, Work
-from .onnx_model import Stream, build, result, source
+from .onnx_model import build, result, source, states
 
 _threads = 1
 
@@ -59,23 +59,20 @@ def _bind(session: Any, inputs: dict[str, np.ndarray], outputs: dict[str, np.nda
     return binding
 
 
-def _stream(session: Any, case: Case, x: np.ndarray) -> Work:
-    memory, inputs = Stream(case), cycle(list(x[:, None]))
-    pairs = zip(memory.states, reversed(memory.states))
-    bindings = cycle(
-        [
-            _bind(
-                session,
-                {"x": memory.x, **before},
-                {"y": memory.y, **{f"{name}_after": a for name, a in after.items()}},
-            )
-            for before, after in pairs
-        ]
-    )
-    target, run_bound = memory.x, session.run_with_iobinding
+def _stream(session: Any, case: Case, inputs: np.ndarray) -> Work:
+    shape = (1, case.B, case.H)
+    x, y = np.empty((1, case.B, case.I), np.float32), np.empty(shape, np.float32)
+    memory = [{name: np.zeros(shape, np.float32) for name in states(case)} for _ in range(2)]
+
+    def bind(before: dict[str, np.ndarray], after: dict[str, np.ndarray]) -> Any:
+        outputs = {f"{name}_after": a for name, a in after.items()}
+        return _bind(session, {"x": x, **before}, {"y": y, **outputs})
+
+    bindings = cycle([bind(memory[0], memory[1]), bind(memory[1], memory[0])])
+    steps, run_bound = cycle(list(inputs[:, None])), session.run_with_iobinding
 
     def run() -> None:
-        target[...] = next(inputs)
+        x[...] = next(steps)
         run_bound(next(bindings))
 
-    return Work(run, lambda _: {"y": memory.y[0]})
+    return Work(run, lambda _: {"y": y[0]})
