@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "FASTRNN_NUM_THREADS", "NPROC")
 AVX2 = {
@@ -20,10 +21,11 @@ AVX2 = {
 }
 NUMPY_FEATURES = ("X86_V4 AVX512_ICL AVX512_SPR", "X86_V4 AVX512_ICL", "X86_V4", "AVX512F AVX512_SKX", "")
 UNLIMITED = {
-    "onnxruntime": "MLAS chooses its kernels by CPUID and has no setting for it: it ran with AVX-512 where there is",
+    "onnxruntime": "MLAS chooses its kernels by CPUID and has no setting for it",
 }
 
 
+@cache
 def numpy_features() -> str:
     """What of AVX-512 this NumPy can be told to leave out: the names differ from version to version."""
     for features in NUMPY_FEATURES:

@@ -35,6 +35,7 @@ class Cell:
         self.any_reset = [] if keep is None else (~keep).any((1, 2)).tolist()
         self.H = p.weight_hh.shape[1]
         self._shape: tuple[int, int] = (0, 0)
+        self._work: dict[str, np.ndarray] = {}
 
     def _allocate(self, T: int, B: int) -> None:
         if self._shape == (T, B):
@@ -49,6 +50,12 @@ class Cell:
 
     def _more(self, T: int, B: int) -> None:
         """Further work arrays."""
+
+    def _kept(self, name: str, like: np.ndarray) -> np.ndarray:
+        """A work array of backward: fresh memory in every call would cost more than filling it."""
+        if (a := self._work.get(name)) is None or a.shape != like.shape:
+            a = self._work[name] = np.empty(like.shape, np.float32)
+        return a
 
     def _entering(self, states: np.ndarray, t: int) -> np.ndarray:
         """The state that enters step t."""
@@ -145,10 +152,15 @@ class Lstm(Cell):
     def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
         """Of x and of the parameters."""
         i, f, g, o = (self.gates[..., part] for part in self.parts)
-        slope = self.gates * (1 - self.gates)
-        slope[..., self.parts[2]] = 1 - g * g
-        through_c = o * (1 - self.tanh_c * self.tanh_c)
-        d = np.empty_like(self.gates)
+        slope, d = self._kept("slope", self.gates), self._kept("d", self.gates)
+        through_c = self._kept("through_c", self.tanh_c)
+        np.multiply(self.gates, self.gates, out=slope)
+        np.subtract(self.gates, slope, out=slope)
+        slope_g = np.multiply(g, g, out=slope[..., self.parts[2]])
+        np.subtract(1, slope_g, out=slope_g)
+        np.multiply(self.tanh_c, self.tanh_c, out=through_c)
+        np.subtract(1, through_c, out=through_c)
+        through_c *= o
         d_i, d_f, d_g, d_o = (d[..., part] for part in self.parts)
         dh, dc, scratch = np.zeros_like(self.scratch), np.zeros_like(self.scratch), self.scratch
         for t in reversed(range(len(x))):
@@ -219,12 +231,19 @@ class Gru(Cell):
         H = self.H
         before = self.h[:-1] if self.keep is None else self.h[:-1] * self.keep
         r, z, n = (self.gates[..., k * H : (k + 1) * H] for k in range(3))
-        to_n = (1 - z) * (1 - n * n)
-        to_z = (before - n) * z * (1 - z)
-        to_r = self.inner * r * (1 - r)
-        d = np.empty_like(self.gates)
+        d, slope, d_n = (
+            self._kept("d", self.gates),
+            self._kept("slope", self.gates),
+            self._kept("d_n", self.inner),
+        )
         d_r, d_z, d_inner = (d[..., k * H : (k + 1) * H] for k in range(3))
-        d_n = np.empty_like(to_n)
+        to_r, to_z, to_n = (slope[..., k * H : (k + 1) * H] for k in range(3))
+        np.multiply(self.gates, self.gates, out=slope)
+        np.subtract(self.gates[..., : 2 * H], slope[..., : 2 * H], out=slope[..., : 2 * H])
+        to_r *= self.inner
+        to_z *= np.subtract(before, n, out=d_n)
+        np.subtract(1, to_n, out=to_n)
+        to_n *= np.subtract(1, z, out=d_n)
         dh, through = np.zeros_like(self.scratch), self.scratch
         for t in reversed(range(len(x))):
             dh += dy[t]
@@ -236,7 +255,12 @@ class Gru(Cell):
             np.matmul(d[t], self.p.weight_hh, out=dh)
             dh += through
             self._before(t, dh)
-        return self._products(x, np.concatenate([d[..., : 2 * H], d_n], -1), d)
+        outer = self._kept(
+            "slope", self.gates
+        )  # the slopes have been used: room for the gates as the input sees them
+        outer[..., : 2 * H] = d[..., : 2 * H]
+        outer[..., 2 * H :] = d_n
+        return self._products(x, outer, d)
 
 
 class Rnn(Cell):
@@ -249,8 +273,10 @@ class Rnn(Cell):
 
     def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
         """Of x and of the parameters."""
-        slope = 1 - self.h[1:] * self.h[1:]
-        d, dh = np.empty_like(slope), np.zeros_like(self.scratch)
+        y, dh = self.h[1:], np.zeros_like(self.scratch)
+        slope, d = self._kept("slope", y), self._kept("d", y)
+        np.multiply(y, y, out=slope)
+        np.subtract(1, slope, out=slope)
         for t in reversed(range(len(x))):
             dh += dy[t]
             np.multiply(dh, slope[t], out=d[t])
