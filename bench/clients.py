@@ -9,7 +9,7 @@ from cases import Case
 
 
 def _cases(
-    label: str, source: str, cell: str, shapes: dict[str, list[tuple[int, ...]]], **net: Any
+    label: str, source: str, cell: str, shapes: dict[str, list[tuple[int, int, int, int]]], **net: Any
 ) -> list[Case]:
     return [
         Case(cell, mode, *shape, label=label, source=source, **net)

@@ -65,8 +65,9 @@ def calls(sides: list[Peer], seconds: float, limit: float) -> list[list[float]]:
     return each
 
 
-def peak_gain(one: Peak, several: Peak, rounds: int = 9) -> float:
+def peak_gain(peaks: list[Peak], rounds: int = 9) -> float:
     """Of several threads over one, in turns."""
+    one, several = peaks
     return statistics.median(several.gflops() / one.gflops() for _ in range(rounds))
 
 
@@ -75,7 +76,7 @@ def measure(case: Case, sides: list[Peer], peaks: list[Peak], limit: float) -> d
     for side in sides:
         side.prepare(case)
     seconds = min(sides[0].seconds(1) for _ in range(3))
-    gained = peak_gain(*peaks)
+    gained = peak_gain(peaks)
     one, several = (statistics.median(side) for side in calls(sides, seconds, limit))
     with busy():
         beside = calls(sides, seconds, limit)

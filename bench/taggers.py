@@ -2,13 +2,15 @@
 """The same tagger in this library and in PyTorch, each ready to train an epoch.
 
 Embedding, bidirectional LSTM, readout, softmax, clipping by global norm, Adam. PyTorch, eager, in two ways: `torch`
-packs its batches and computes what ours does; `torch_padded` leaves the padding in, which many do for speed, so that
+packs its batches and computes what ours does; padding computed leaves the padding in, which many do for speed, so that
 the reverse direction starts in padding. Its Adam is the fused one, its batches are gathered by our code.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -111,9 +113,9 @@ class Torch:
         return self._net["readout"](rows if batch.rows is None else rows[torch.from_numpy(batch.rows)])
 
 
-TAGGERS = {
-    "fastrnn": lambda x, y: Ours(x, y),
-    "fastrnn, no clipping": lambda x, y: Ours(x, y, clip=False),
-    "torch": lambda x, y: Torch(x, y),
-    "torch, padding computed": lambda x, y: Torch(x, y, padded=True),
+TAGGERS: dict[str, Callable[[Sequences, Sequences], Tagger]] = {
+    "fastrnn": Ours,
+    "fastrnn, no clipping": partial(Ours, clip=False),
+    "torch": Torch,
+    "torch, padding computed": partial(Torch, padded=True),
 }

@@ -18,7 +18,7 @@ from corpus import corpus
 from environment import environment
 from peers import Missing
 from peers.process import Child, Commands
-from taggers import BATCH, TAGGERS, Tagger
+from taggers import BATCH, TAGGERS
 
 SENTENCES, EPOCHS = 3200, 9
 QUICK_SENTENCES, QUICK_EPOCHS = 640, 3
@@ -34,10 +34,10 @@ def build(name: str, sentences: int, threads: int) -> Commands:
 
         torch.set_num_threads(threads)
     words, tags = corpus(sentences)
-    tagger: Tagger = TAGGERS[name](words, tags)
+    tagger = TAGGERS[name](words, tags)
 
     def steps(count: int) -> list[float]:
-        one_batch: Tagger = TAGGERS[name](words[:BATCH], tags[:BATCH])
+        one_batch = TAGGERS[name](words[:BATCH], tags[:BATCH])
         return [one_batch.epoch(k)[0] for k in range(count)]
 
     return {"steps": steps, "epoch": lambda seed: tagger.epoch(seed)}

@@ -32,7 +32,7 @@ class Cell:
     def __init__(self, p: Parameters, keep: np.ndarray | None) -> None:
         self.p = p
         self.keep = keep
-        self.any_reset = [] if keep is None else (~keep).any((1, 2)).tolist()
+        self.any_reset: Any = [] if keep is None else np.any(~keep, (1, 2)).tolist()
         self.H = p.weight_hh.shape[1]
         self._shape: tuple[int, int] = (0, 0)
         self._work: dict[str, np.ndarray] = {}
@@ -94,6 +94,10 @@ class Cell:
     def _step(self, t: int) -> None:
         raise NotImplementedError
 
+    def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
+        """BPTT after forward with the same x: gradients of x and of the parameters."""
+        raise NotImplementedError
+
     def _products(self, x: np.ndarray, d_in: np.ndarray, d_rec: np.ndarray) -> Gradients:
         """Gradients from those of the gates, as the input and as the state sees them (T,B,G*H)."""
         T, B, width = x.shape
@@ -150,7 +154,7 @@ class Lstm(Cell):
         self.c[0] = self.c[1]
 
     def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
-        """Of x and of the parameters."""
+        """See `Cell`."""
         i, f, g, o = (self.gates[..., part] for part in self.parts)
         slope, d = self._kept("slope", self.gates), self._kept("d", self.gates)
         through_c = self._kept("through_c", self.tanh_c)
@@ -227,7 +231,7 @@ class Gru(Cell):
         h += n
 
     def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
-        """Of x and of the parameters."""
+        """See `Cell`."""
         H = self.H
         before = self.h[:-1] if self.keep is None else self.h[:-1] * self.keep
         r, z, n = (self.gates[..., k * H : (k + 1) * H] for k in range(3))
@@ -272,7 +276,7 @@ class Rnn(Cell):
         np.tanh(self.product, out=self.h[t + 1])
 
     def backward(self, x: np.ndarray, dy: np.ndarray) -> Gradients:
-        """Of x and of the parameters."""
+        """See `Cell`."""
         y, dh = self.h[1:], np.zeros_like(self.scratch)
         slope, d = self._kept("slope", y), self._kept("d", y)
         np.multiply(y, y, out=slope)

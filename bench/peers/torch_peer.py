@@ -116,7 +116,8 @@ def _cell_stream(case: Case, data: dict[str, Any], x: Any) -> Callable[[], Work]
             parameter.data = torch.from_numpy(data[name + suffix])
 
     def start() -> Work:
-        inputs, states, several = cycle(list(x)), [None] * len(cells), case.cell == "lstm"
+        inputs, several = cycle(list(x)), case.cell == "lstm"
+        states: list[Any] = [None] * len(cells)
 
         @torch.inference_mode()
         def run() -> Any:
