@@ -30,6 +30,8 @@ from peak import Peak
 from peers import NAMES, Missing
 from peers.process import Peer
 
+QUIET = 0.5  # processes at work in the last minute; with more, this machine is not idle
+
 
 def listed(*choices: str) -> Any:
     """An argument of words with commas between, each one of `choices`."""
@@ -121,6 +123,8 @@ def report(options: argparse.Namespace, peers: list[Peer]) -> Iterator[dict[str,
         "not_held_to_target": UNLIMITED if target else {},
         "results": [],
     }
+    if load()[:1] > [QUIET]:
+        print(f"load {load()[0]}: other work is running here, which the figures will show")
     for name, why in result["not_held_to_target"].items():
         print(f"{name} is not held to {target}: {why}")
     pin(options.threads)

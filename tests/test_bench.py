@@ -268,3 +268,15 @@ def test_table(tmp_path, report, capsys):
     assert "| lstm-train | 20 | 10 |" in lines
     assert lines[-2] == "Import: 3.2 ms beyond the 50 ms of NumPy. Package: 7.0 MB."
     assert table.main([str(tmp_path / "missing.json")]) == 2
+
+
+def test_chart(tmp_path, report):
+    pytest.importorskip("matplotlib", reason="charts are drawn with matplotlib")
+    import chart
+
+    report["results"][0]["best"] = None  # ours alone was run: no bar
+    path, picture = tmp_path / "report.json", tmp_path / "chart.png"
+    path.write_text(json.dumps(report))
+    assert chart.main([str(path), str(picture)]) == 0
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert chart.main([str(tmp_path / "missing.json"), str(picture)]) == 2
