@@ -1,5 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Compares this library with its peers: python bench/run.py [--peers torch] [--cells lstm gru] [--modes train]
+"""Compares this library with its peers.
+
+    python bench/run.py                                        the grid, memory, import: a quarter of an hour
+    python bench/run.py --quick                                a first look: minutes
+    python bench/run.py --clients --modes step                 shapes of real clients
+    python bench/run.py --peers torch --cells lstm --modes train --shapes 50,16,128,128 --threads 2
 
 Every peer runs in its own process. Results must agree before anything is timed. Each round times every peer in turn;
 a ratio is the median over rounds of (peer's time / ours in the same round), so above 1 ours is faster.
@@ -9,130 +14,150 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
-import statistics
-import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from cases import GATES, MODES, Case, cases
-from peers import NAMES, Missing, Peer
+from cases import GATES, MODES, Case, grid
+from clients import clients
+from environment import environment, load
+from footprint import footprint
+from limits import UNLIMITED, pin
+from measure import Disagreement, measure
+from memory import memory
+from peak import Peak
+from peers import NAMES, Missing
+from peers.process import Peer
 
-ROUND_SECONDS = 0.05  # each peer works that long in a round, or for one run
-TOLERANCE = 1e-4  # of the largest element of each result, float32
-
-
-def environment() -> dict[str, Any]:
-    """Machine, compiler, commit."""
-    from fastrnn import _core
-
-    model = platform.processor()
-    if Path("/proc/cpuinfo").exists():
-        names = [
-            line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
-        ]
-        model = names[0].split(":")[1].strip() if names else model
-    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
-    return {
-        "cpu": model,
-        "processors": os.cpu_count(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "compiler": _core.compiler,
-        "commit": subprocess.run(git, capture_output=True, text=True).stdout.strip(),
-    }
+QUIET = 0.5  # processes at work in the last minute; with more, this machine is not idle
 
 
-def agree(case: Case, ours: dict[str, Any], theirs: dict[str, Any], peer: str) -> None:
-    """Raises SystemExit where a result of a peer differs from ours."""
-    for name in ours.keys() & theirs.keys():
-        error = np.abs(ours[name] - theirs[name]).max() / np.abs(ours[name]).max()
-        if not error <= TOLERANCE:
-            raise SystemExit(f"{case.name}: {peer} and fastrnn differ by {error:.1e} in {name}")
+def listed(*choices: str) -> Any:
+    """An argument of words with commas between, each one of `choices`."""
+
+    def parse(text: str) -> list[str]:
+        words = text.split(",")
+        for word in words:
+            if word not in choices:
+                raise argparse.ArgumentTypeError(f"{word!r} is none of {', '.join(choices)}")
+        return words
+
+    return parse
 
 
-def measure(case: Case, peers: list[Peer], rounds: int) -> dict[str, list[float]]:
-    """Seconds of every peer in every round."""
-    results = {peer.name: peer.prepare(case) for peer in peers}
-    for name, result in results.items():
-        agree(case, results["fastrnn"], result, name)
-    repeats = {peer.name: max(1, int(ROUND_SECONDS / max(peer.seconds(1), 1e-7))) for peer in peers}
-    times: dict[str, list[float]] = {peer.name: [] for peer in peers}
-    for _ in range(rounds):
-        for peer in peers:
-            times[peer.name].append(peer.seconds(repeats[peer.name]))
-    return times
+def shape(text: str) -> tuple[int, int, int, int]:
+    """T,B,I,H."""
+    T, B, I, H = map(int, text.split(","))  # noqa: E741
+    return T, B, I, H
 
 
-def row(case: Case, times: dict[str, list[float]]) -> dict[str, Any]:
-    """Medians and ratios of one case."""
-    ours = times["fastrnn"]
-    return {
-        "case": case.name,
-        "microseconds": {name: statistics.median(t) * 1e6 for name, t in times.items()},
-        "gflops": {name: case.operations / statistics.median(t) / 1e9 for name, t in times.items()},
-        "ratio": {
-            name: statistics.median(theirs / mine for theirs, mine in zip(t, ours))
-            for name, t in times.items()
-            if name != "fastrnn"
-        },
-    }
-
-
-def line(result: dict[str, Any]) -> str:
-    """A row as a line of the table."""
-    cells = [f"{name} {us:.4g} us" for name, us in result["microseconds"].items()]
-    ratios = [f"{name} / ours {ratio:.2f}" for name, ratio in result["ratio"].items()]
-    return f"{result['case']:34s} " + "   ".join(
-        [*cells, f"{result['gflops']['fastrnn']:.1f} GFLOP/s", *ratios]
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--quick", action="store_true", help="few shapes, 3 rounds")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--peers", type=listed(*NAMES), default=list(NAMES), help=", ".join(NAMES))
+    parser.add_argument("--cells", type=listed(*GATES), default=list(GATES), help=", ".join(GATES))
+    parser.add_argument("--modes", type=listed(*MODES), default=list(MODES), help=", ".join(MODES))
+    parser.add_argument("--threads", type=int, default=1, help="of every peer (default: 1)")
+    parser.add_argument("--clients", action="store_true", help="cases of real clients instead of the grid")
+    parser.add_argument("--shapes", type=shape, nargs="+", metavar="T,B,I,H", help="instead of the grid")
+    parser.add_argument("--rounds", type=int, help="instead of as many as a call's length suggests")
+    parser.add_argument("--target", choices=("avx2",), help="hold every peer to these instructions")
+    parser.add_argument("--output", type=Path, metavar="F.json")
+    return parser.parse_args(argv)
 
 
-def start(names: list[str], threads: int) -> list[Peer]:
-    """Ours and the peers that are installed; says which are not."""
+def chosen(options: argparse.Namespace) -> list[Case]:
+    """The cases of a command line."""
+    if options.clients:
+        return clients(options.cells, options.modes, options.quick)
+    return grid(options.cells, options.modes, options.shapes, options.quick)
+
+
+def start(names: list[str], threads: int, target: str) -> list[Peer]:
+    """Ours and the peers that are installed; says which are not.
+
+    Raises:
+        Missing: it is ours that is not.
+    """
     peers = []
-    for name in ["fastrnn", *names]:
+    for name in dict.fromkeys(["fastrnn", *names]):
         try:
-            peers.append(Peer(name, threads))
+            peers.append(Peer(name, threads, target))
             print(f"{name} {peers[-1].version}")
         except Missing as error:
+            if name == "fastrnn":
+                raise
             print(f"{name} is skipped: {error}")
     return peers
 
 
-def main() -> None:
-    """Runs the cases, prints the table, writes it as JSON."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--peers", nargs="*", default=[name for name in NAMES if name != "fastrnn"])
-    parser.add_argument("--cells", nargs="*", default=list(GATES), choices=list(GATES))
-    parser.add_argument("--modes", nargs="*", default=list(MODES), choices=list(MODES))
-    parser.add_argument("--shapes", nargs="*", help="T,B,I,H instead of the grid")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--output", type=Path, help="JSON file")
-    options = parser.parse_args()
-    shapes = [tuple(map(int, shape.split(","))) for shape in options.shapes] if options.shapes else None
-    peers = start(options.peers, options.threads)
-    results = []
-    for case in cases(options.cells, options.modes, shapes):
-        results.append(row(case, measure(case, peers, options.rounds)))
-        print(line(results[-1]), flush=True)
-    for peer in peers:
-        peer.close()
-    if options.output:
-        versions = {peer.name: peer.version for peer in peers}
-        report = {
-            "environment": environment(),
-            "threads": options.threads,
-            "peers": versions,
-            "results": results,
-        }
-        options.output.write_text(json.dumps(report, indent=1) + "\n")
+def line(result: dict[str, Any]) -> str:
+    """A result as a line of the table."""
+    us, percent = result["microseconds"]["fastrnn"], result["percent_of_peak"]["fastrnn"]
+    ours = f"{us:10.4g} us {result['gflops']['fastrnn']:7.1f} GFLOP/s {percent:3.0f} %"
+    best = f"best {result['best']} {result['best_ratio']:.2f}" if result["best"] else ""
+    others = [f"{name} {ratio:.2f}" for name, ratio in result["ratio"].items() if name != result["best"]]
+    if "single" in result:
+        single = {name: f"{p['p50']:.1f}/{p['p99']:.1f}" for name, p in result["single"].items()}
+        others.append("p50/p99 us " + ", ".join(f"{name} {text}" for name, text in single.items()))
+    others += [
+        f"({name}: {reason})" for name, reason in result["cannot"].items() if result["mode"] != "train"
+    ]
+    return f"{result['case']:36s} {ours}  {best:22s} | " + "  ".join(others)
+
+
+def report(options: argparse.Namespace, peers: list[Peer]) -> Iterator[dict[str, Any]]:
+    """What a result file holds, again after each case, which is printed: the last case cannot lose the first."""
+    target = options.target or ""
+    result: dict[str, Any] = {
+        "environment": environment(),
+        "threads": options.threads,
+        "target": target,
+        "device": options.device,
+        "peers": {peer.name: peer.version for peer in peers},
+        "not_held_to_target": UNLIMITED if target else {},
+        "results": [],
+    }
+    if load()[:1] > [QUIET]:
+        print(f"load {load()[0]}: other work is running here, which the figures will show")
+    for name, why in result["not_held_to_target"].items():
+        print(f"{name} is not held to {target}: {why}")
+    pin(options.threads)
+    peak = Peak(options.threads, target)
+    for case in chosen(options):
+        result["results"].append(measure(case, peers, peak, options.quick, options.rounds))
+        print(line(result["results"][-1]), flush=True)
+        yield result
+    if not (options.quick or options.clients or options.shapes):
+        names = [peer.name for peer in peers]
+        result |= {"memory": memory(names, options.threads), "footprint": footprint()}
+    result["environment"]["load_after"] = load()
+    yield result
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the table, writes it as JSON; 1 if a peer's results differ from ours, 2 if the device is missing."""
+    options = arguments(argv)
+    if options.device == "cuda":
+        print("The CUDA backend does not exist yet.", file=sys.stderr)
+        return 2
+    peers = start(options.peers, options.threads, options.target or "")
+    try:
+        for result in report(options, peers):
+            if options.output:
+                options.output.write_text(json.dumps(result, indent=1) + "\n")
+    except Disagreement as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        for peer in peers:
+            peer.close()
+    return 0
 
 
 if __name__ == "__main__":

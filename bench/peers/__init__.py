@@ -1,84 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""Peers: one module each, with `version()`, `set_threads(n)` and `make(case, data)`.
+"""Peers: one module each, `NAME_peer`, with `version()`, `set_threads(n)` and `make(case, data) -> Work`.
 
-`make` returns a function without arguments that does the work of the case and returns what is compared: y, and for
-training the gradients of x and of the parameters by torch's names. Each peer runs in a process of its own, so that
-no peer's threads or memory disturb another.
+Each is used in the fastest regular way that its users have; its docstring says which. Arrays of its own kind are made
+before anything is timed. `process.py` runs each in a process of its own, so that no peer's threads or memory disturb
+another.
 """
 
 from __future__ import annotations
 
-import importlib
-import multiprocessing
-import sys
-import time
-from multiprocessing.connection import Connection
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from cases import Case, data
+import numpy as np
 
-NAMES = ("fastrnn", "torch")
+NAMES = ("fastrnn", "torch", "onnxruntime", "openvino", "jax", "numpy")
 
 
 class Missing(Exception):
     """The peer's package is not installed."""
 
 
-def _serve(connection: Connection, name: str, threads: int, path: list[str]) -> None:
-    sys.path[:] = path
-    try:
-        peer = importlib.import_module(f"peers.{name}_peer")
-    except ImportError as error:
-        connection.send(Missing(str(error)))
-        return
-    peer.set_threads(threads)
-    connection.send(peer.version())
-    work: Any = None
-    while True:
-        command, argument = connection.recv()
-        if command == "prepare":
-            work = peer.make(argument, data(argument))
-            connection.send(work())
-        elif command == "time":
-            start = time.perf_counter()
-            for _ in range(argument):
-                work()
-            connection.send((time.perf_counter() - start) / argument)
-        else:
-            return
+class CannotRun(Exception):
+    """The peer has no such net or mode; the message is the reason."""
 
 
-class Peer:
-    """A peer in its process.
+class Work(NamedTuple):
+    """A case, set up.
 
-    Raises:
-        Missing: its package is not installed.
+    Attributes:
+        run: does the work of one call; its result is the peer's own.
+        read: from such a result what is compared: y, and for training the gradients of x, as "x", and of the
+            parameters by torch's names.
     """
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name = name
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, name, threads, sys.path), daemon=True)
-        self._process.start()
-        answer = self._connection.recv()
-        if isinstance(answer, Missing):
-            raise answer
-        self.version: str = answer
+    run: Callable[[], Any]
+    read: Callable[[Any], dict[str, np.ndarray]]
 
-    def prepare(self, case: Case) -> dict[str, Any]:
-        """Sets the case up, runs it once and returns its results."""
-        return self._ask("prepare", case)
 
-    def seconds(self, repeats: int) -> float:
-        """Mean time of one run."""
-        return self._ask("time", repeats)
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._connection.send(("close", None))
-        self._process.join()
-
-    def _ask(self, command: str, argument: Any) -> Any:
-        self._connection.send((command, argument))
-        return self._connection.recv()
+def cell_name(case: Any) -> str:
+    """The cell with its variant, for messages and for lookup: lstm_peephole."""
+    return f"{case.cell}_peephole" if case.peepholes else str(case.cell)

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""This library."""
+"""This library: inference by calling the layer, training by forward and backward, streams by step in place."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from itertools import cycle
 from typing import Any
 
 import fastrnn
 import numpy as np
 from cases import Case
+from fastrnn.layers import CELLS
+
+from . import Work, cell_name
 
 
 def version() -> str:
@@ -21,32 +24,36 @@ def set_threads(n: int) -> None:
     fastrnn.set_num_threads(n)
 
 
-def make(case: Case, data: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+def make(case: Case, data: dict[str, Any]) -> Work:
     """See `peers`."""
-    options = {"nonlinearity": "tanh"} if case.cell == "rnn_tanh" else {}
-    layer = {"lstm": fastrnn.LSTM, "gru": fastrnn.GRU, "rnn_tanh": fastrnn.RNN}[case.cell]
-    net = layer(case.I, case.H, seed=0, **options)
+    net = CELLS[cell_name(case)](
+        case.I, case.H, case.layers, bidirectional=case.bidirectional, batch_first=case.strided
+    )
     net.load_state_dict({name: data[name] for name in net.state_dict()})
-    x, dy = data["x"], data["dy"]
+    x, dy, reset = data["x"], data["dy"], data["reset"]
+    if reset is not None and case.strided:
+        reset = reset.T
+    if case.mode == "step":
+        return _stream(net, case, x)
     if case.mode == "infer":
-        return lambda: {"y": net(x)[0]}
-    if case.mode == "train":
-        return lambda: _train(net, x, dy)
-    y = np.empty((case.B, case.H), np.float32)
-    _, start = net.step(x[0])
-    zero = [np.zeros_like(s) for s in (start if isinstance(start, tuple) else (start,))]
-    state = tuple(zero) if isinstance(start, tuple) else zero[0]
-    x_t = np.ascontiguousarray(x[0])
-
-    def step() -> dict[str, Any]:
-        net.step(x_t, state, y)
-        return {}
-
-    return step
+        return Work(lambda: net(x, reset=reset), lambda result: {"y": result[0]})
+    return Work(lambda: _train(net, x, dy, reset), _gradients)
 
 
-def _train(net: Any, x: Any, dy: Any) -> dict[str, Any]:
+def _stream(net: Any, case: Case, x: np.ndarray) -> Work:
+    inputs, y, step = cycle(list(x)), np.empty((case.B, case.H), np.float32), net.step
+    _, state = step(x[0])
+    for part in state if isinstance(state, tuple) else (state,):
+        part[...] = 0
+    return Work(lambda: step(next(inputs), state, y), lambda result: {"y": result[0]})
+
+
+def _train(net: Any, x: Any, dy: Any, reset: Any) -> Any:
     net.flat  # noqa: B018  an optimizer has had it in its hands: the weights are laid out anew
-    y, _, tape = net.forward(x)
-    gradients = net.backward(tape, dy)
+    y, _, tape = net.forward(x, reset=reset)
+    return y, net.backward(tape, dy)
+
+
+def _gradients(result: Any) -> dict[str, np.ndarray]:
+    y, gradients = result
     return {"y": y, "x": gradients.x, **gradients.params}
