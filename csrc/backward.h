@@ -43,8 +43,10 @@ struct StepBackwardEpilogue {
 
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
-    FR_UNROLL for (int c = 0; c < kColumns; ++c)
-      FR_UNROLL for (int r = 0; r < kRows; ++r) run_cell(sums[r][c], row + r, unit + c);
+    Vec copy[kRows][kColumns];
+    copy_to_memory(sums, copy);
+    for (int r = 0; r < kRows; ++r)
+      for (int c = 0; c < kColumns; ++c) run_cell(copy[r][c], row + r, unit + c);
   }
 
   FR_FN void run_cell(const Vec dh, Index b, Index unit) const {

@@ -83,8 +83,10 @@ struct StepEpilogue {
 
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
-    FR_UNROLL for (int u = 0; u < kColumns / Map::kGates; ++u)
-      FR_UNROLL for (int r = 0; r < kRows; ++r) run_cell(&sums[r][u * Map::kGates], row + r, unit + u);
+    Vec copy[kRows][kColumns];
+    copy_to_memory(sums, copy);
+    for (int r = 0; r < kRows; ++r)
+      for (int u = 0; u < kColumns / Map::kGates; ++u) run_cell(&copy[r][u * Map::kGates], row + r, unit + u);
   }
 
   FR_FN void run_cell(const Vec* sums, Index b, Index unit) const {
