@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from peers import CannotRun
 from peers.process import Peer
 
 ROUND_SECONDS = 0.05  # each peer works that long in a round, or for one call
+IDLE_SECONDS = 0.15  # before each turn with several threads: pools of the peer before go on spinning for a while
 LONG_SECONDS = 0.3  # a call that lasts longer is measured in fewer rounds
 ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 SINGLE_CALLS, QUICK_SINGLE_CALLS = 3000, 300  # of a stream, each timed by itself
@@ -69,9 +71,12 @@ def times(
     repeats = {name: max(1, int(ROUND_SECONDS / max(seconds, 1e-7))) for name, seconds in once.items()}
     seconds: dict[str, list[float]] = {peer.name: [] for peer in peers}
     peaks = []
+    pause = IDLE_SECONDS if peak.threads > 1 else 0
     for _ in range(rounds or rounds_of(once["fastrnn"], quick)):
+        time.sleep(pause)
         peaks.append(peak.gflops())
         for peer in peers:
+            time.sleep(pause)
             seconds[peer.name].append(peer.seconds(repeats[peer.name]))
     return seconds, peaks
 

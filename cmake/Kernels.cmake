@@ -2,9 +2,10 @@
 # Which instruction sets the kernels are compiled for, and with which flags (the only -m flags of the project).
 #
 #   FASTRNN_ISAS        names, the slowest to compile first
+#   FASTRNN_TYPES_<isa> the types it is compiled for
 #   fastrnn_add_kernels(<source> <objects>)
 #       compiles <source> once per (instruction set x scalar type) as object library fastrnn_<isa>_<type>, with
-#       FR_ISA=<isa>, FR_SIMD="simd/<isa>.h", FR_TYPE=f32|f64, and sets <objects> to all of their objects
+#       FR_ISA=<isa>, FR_SIMD="simd/<header>.h", FR_TYPE=f32|f64|bf16, and sets <objects> to all of their objects
 #   fastrnn_kernel_objects(<isa> <objects>)
 #       sets <objects> to those of one instruction set
 
@@ -37,6 +38,8 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC's own header leaves operands of masked intrinsics undefined on purpose, and its warning does not know it.
   list(APPEND FASTRNN_FLAGS_avx512 -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
+# The instructions of AVX512_BF16 in kernels of their own: those of f32 and f64 run where it is missing.
+set(FASTRNN_FLAGS_avx512bf16 ${FASTRNN_FLAGS_avx512} -mavx512bw -mavx512bf16)
 set(FASTRNN_FLAGS_avx2 -mavx2 -mfma -mprfchw)
 set(FASTRNN_FLAGS_neon "")  # part of the baseline
 set(FASTRNN_FLAGS_portable "")
@@ -45,7 +48,7 @@ if(FASTRNN_X86_64)
   # g++ may move a pair of floats through an MMX register, and leave the x87 unit of the thread unusable: long double
   # then gives NaN.
   set(FASTRNN_FLAGS_portable -mno-mmx)
-  set(FASTRNN_ISAS avx512 avx2 portable)
+  set(FASTRNN_ISAS avx512 avx512bf16 avx2 portable)
   target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_X86)
 elseif(FASTRNN_AARCH64)
   set(FASTRNN_ISAS neon portable)
@@ -55,19 +58,28 @@ else()
 endif()
 message(STATUS "Kernels: ${FASTRNN_ISAS}")
 
+foreach(isa IN LISTS FASTRNN_ISAS)
+  set(FASTRNN_TYPES_${isa} f32 f64 bf16)
+  set(FASTRNN_SIMD_${isa} ${isa})
+endforeach()
+set(FASTRNN_TYPES_avx512 f32 f64)
+set(FASTRNN_TYPES_avx512bf16 bf16)
+set(FASTRNN_SIMD_avx512bf16 avx512)
+
 function(fastrnn_kernel_objects isa objects)
-  set(${objects} $<TARGET_OBJECTS:fastrnn_${isa}_f32> $<TARGET_OBJECTS:fastrnn_${isa}_f64> PARENT_SCOPE)
+  list(TRANSFORM FASTRNN_TYPES_${isa} REPLACE "(.+)" "$<TARGET_OBJECTS:fastrnn_${isa}_\\1>" OUTPUT_VARIABLE all)
+  set(${objects} ${all} PARENT_SCOPE)
 endfunction()
 
 function(fastrnn_add_kernels source objects)
   set(all "")
   foreach(isa IN LISTS FASTRNN_ISAS)
-    foreach(type f32 f64)
+    foreach(type IN LISTS FASTRNN_TYPES_${isa})
       set(library fastrnn_${isa}_${type})
       add_library(${library} OBJECT ${source})
       target_link_libraries(${library} PRIVATE fastrnn_options)
       target_compile_options(${library} PRIVATE ${kernel_flags} ${FASTRNN_FLAGS_${isa}})
-      target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${isa}.h" FR_TYPE=${type})
+      target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${FASTRNN_SIMD_${isa}}.h" FR_TYPE=${type})
     endforeach()
     fastrnn_kernel_objects(${isa} of_isa)
     list(APPEND all ${of_isa})

@@ -141,13 +141,14 @@ template <class T>
 struct Kernels {
   int count;
   const Kernel<T>* cells;
-  const PointwiseKernels<T>* pointwise;
+  const PointwiseKernels<T>* pointwise;  // null of bf16: those of f32 serve
 };
 
 struct KernelTable {
   const char* isa;
   Kernels<float> f32;
   Kernels<double> f64;
+  Kernels<float> bf16;  // products of numbers rounded to bfloat16; sums, states and all that callers see are float
 };
 
 }  // namespace fastrnn

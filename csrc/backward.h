@@ -13,9 +13,9 @@
 #include "weight_gradients.h"
 FR_NAMESPACE_BEGIN
 // Runs the backward of the cell on the sums dG_{s+1} W_hh
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct StepBackwardEpilogue {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, E>;
   T* gates;              // rows of this step: saved in, dpre out
   const T* const* prev;  // rows of states before the step
   const T* states;       // after the step
@@ -23,6 +23,7 @@ struct StepBackwardEpilogue {
   const T* const* dy;
   T* carried;            // [row][state][padded H]: dstate of s+1 in, of s out
   Index gates_ld, state_ld, padded, H;
+  T* rounded;            // rows of dpre as the operand of the next product, where it is rounded
   Index joining;         // rows from here on are at their last step: the gradient of hT arrives in carried even
                          // where the cell carries no h
 
@@ -63,7 +64,12 @@ struct StepBackwardEpilogue {
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
     Cell::update_backward(saved, own, before, dstate, dpre);
-    FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) store_units(gate + s * Map::L, dpre[s], H - j);
+    FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) {
+      store_units(gate + s * Map::L, dpre[s], H - j);
+      if constexpr (Map::kHalf)
+        store_halves(halves(rounded + b * Map::rounded_ld(gates_ld)) + (unit * Map::kSlots + s) * Map::L / 2,
+                     Vec::load(gate + s * Map::L));
+    }
     FR_UNROLL for (int q = Cell::kCarried; q < Cell::kState; ++q) store_units(carry + q * padded, dstate[q], H - j);
   }
 
@@ -97,28 +103,31 @@ struct StoreEpilogue {
   }
 };
 
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct Backward {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, E>;
   static constexpr int kPanel = Map::kColumnPanel;
 
   struct Scratch {
     Carve<T> carve;
-    // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step
-    T *W_hh, *W_ih, *unit_parameters, *carried;
-    // of the thread: zeros, rows of the step, rows of a chunk of dX
-    T* zeros;
+    // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step, and rounded dG of
+    // two steps that take turns
+    T *W_hh, *W_ih, *unit_parameters, *carried, *rounded;
+    // of the thread: zeros, rounded dG of a chunk of dX, rows of the step, rows of the chunk
+    T *zeros, *rounded_chunk;
     const T **dG, **prev, **dy;
     T** dx;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
-      W_hh = carve.take(map.gate_rows() * map.padded());
-      W_ih = carve.take(map.gate_rows() * map.input_blocks() * Map::L);
+      W_hh = carve.take(elements<E>(map.gate_rows()) * map.padded());
+      W_ih = carve.take(elements<E>(map.gate_rows()) * map.input_blocks() * Map::L);
       unit_parameters = carve.take(map.padded() * Cell::kUnit);
       carried = carve.take(d.B * map.state_ld());
+      rounded = carve.take(2 * d.B * rounded_ld(d));
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(zero_count(d));
+        rounded_chunk = carve.take(kChunkRows * rounded_ld(d));
         dG = carve.template take_as<const T*>(rows);
         prev = carve.template take_as<const T*>(d.B);
         dy = carve.template take_as<const T*>(d.B);
@@ -126,12 +135,13 @@ struct Backward {
       }
     }
   };
+  static Index rounded_ld(Dims d) { return Map::rounded_ld(Map{d}.gates_ld()); }
   static Index zero_count(Dims d) {  // a row of dG or of states
     const Map map{d};
     return map.gates_ld() > map.state_ld() ? map.gates_ld() : map.state_ld();
   }
   static Index scratch_size(Dims d, int threads) {
-    return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec>::scratch_size(d, threads);
+    return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec, E>::scratch_size(d, threads);
   }
 
   const BackwardArgs<T>& args;
@@ -151,16 +161,24 @@ struct Backward {
   T* carried(Index b, int q) const { return scratch.carried + b * map.state_ld() + q * map.padded(); }
 
   // Rows of dG as the operand of a product: only the slots fed by x, or by h, take part
-  RowOperand<T> dG_operand(bool of_x) const {
-    return {scratch.dG, Map::kGates * Map::L, (of_x ? Map::kX : Map::kH) * Map::L, map.blocks(),
-            Map::kSlots * Map::L};
+  RowOperand<E> dG_operand(bool of_x) const {
+    constexpr Index block = elements<E>(Map::L);
+    return {scratch.dG, Map::kGates * block, (of_x ? Map::kX : Map::kH) * block, map.blocks(), Map::kSlots * block};
+  }
+  Packed<E> columns(const T* packed, Index blocks, bool descending = false) const {
+    return {reinterpret_cast<const E*>(packed), blocks, elements<E>(map.gate_rows()), 0, descending};
+  }
+  // dG of row b of a step as the operand of a product
+  T* operand_of(Index s, Index b) const {
+    if (Map::kHalf) return scratch.rounded + (s % 2 * d.B + b) * rounded_ld(d);
+    return gates(s) + b * map.gates_ld();
   }
 
   void prepare(Range rows) const {
-    pack_columns<Cell, Vec, false>(d, args.weights.W_hh, d.H, scratch.W_hh,
+    pack_columns<Cell, Vec, E, false>(d, args.weights.W_hh, d.H, reinterpret_cast<E*>(scratch.W_hh),
                                    part(panel_count<kPanel>(map.blocks()), team.rank, team.size));
     if (args.dx.p)
-      pack_columns<Cell, Vec, true>(d, args.weights.W_ih, d.I, scratch.W_ih,
+      pack_columns<Cell, Vec, E, true>(d, args.weights.W_ih, d.I, reinterpret_cast<E*>(scratch.W_ih),
                                     part(panel_count<kPanel>(map.input_blocks()), team.rank, team.size));
     if constexpr (Cell::kUnit > 0)
       if (team.rank == 0) pack_unit<Cell, Vec>(d, args.weights.unit, scratch.unit_parameters);
@@ -174,17 +192,17 @@ struct Backward {
   void step(Index s) const {
     const Range rows = {share.rows.begin, smaller(share.rows.end, walk.active(s))};
     const Index joining = walk.active(s + 1);
-    const T *before = states_before(s), *next = joining ? gates(s + 1) : nullptr;
+    const T* before = states_before(s);
     for (Index b = rows.begin; b < rows.end; ++b) {
-      scratch.dG[b] = b < joining && !walk.cut(s + 1, b) ? next + b * map.gates_ld() : scratch.zeros;
+      scratch.dG[b] = b < joining && !walk.cut(s + 1, b) ? operand_of(s + 1, b) : scratch.zeros;
       scratch.prev[b] = walk.cut(s, b) ? scratch.zeros : before + b * map.state_ld();
       scratch.dy[b] = walk.at(args.dy, s, b);
     }
-    const StepBackwardEpilogue<Cell, Vec> epilogue{
+    const StepBackwardEpilogue<Cell, Vec, E> epilogue{
         gates(s), scratch.prev, states_before(s + 1), scratch.unit_parameters, scratch.dy, scratch.carried,
-        map.gates_ld(), map.state_ld(), map.padded(), d.H, joining};
-    const Packed<T> weights{scratch.W_hh, map.blocks(), map.gate_rows(), 0, s % 2 != 0};
-    RowOperand<T> dG = dG_operand(false);
+        map.gates_ld(), map.state_ld(), map.padded(), d.H, operand_of(s, 0), joining};
+    const Packed<E> weights = columns(scratch.W_hh, map.blocks(), s % 2 != 0);
+    RowOperand<E> dG = dG_operand(false);
     if (!joining) dG.runs = 0;
     if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, panels(), epilogue);
     else product<Vec, kPanel, 1>(dG, weights, rows, panels(), epilogue);
@@ -205,15 +223,14 @@ struct Backward {
   // dh0 = dG_0 W_hh, plus what is carried past the product
   void initial_states(Range rows) const {
     const Index joined = walk.active(0);
-    const T* first = joined ? gates(0) : nullptr;
     for (Index b = share.rows.begin; b < share.rows.end; ++b) {
       const bool ran = b < joined;
-      scratch.dG[b] = ran && !walk.cut(0, b) ? first + b * map.gates_ld() : scratch.zeros;
+      scratch.dG[b] = ran && !walk.cut(0, b) ? operand_of(0, b) : scratch.zeros;
       scratch.prev[b] = Cell::kCarried == 0 || !ran ? carried(b, 0) : scratch.zeros;
       scratch.dx[b] = args.ds0[0] + walk.user_row(b) * d.H;
     }
-    product<Vec, kPanel, 1>(dG_operand(false), Packed<T>{scratch.W_hh, map.blocks(), map.gate_rows()}, share.rows,
-                            share.panels, StoreEpilogue<Vec>{scratch.prev, scratch.dx, d.H});
+    product<Vec, kPanel, 1>(dG_operand(false), columns(scratch.W_hh, map.blocks()), share.rows, share.panels,
+                            StoreEpilogue<Vec>{scratch.prev, scratch.dx, d.H});
     for (Index b = rows.begin; b < rows.end; ++b)
       for (int q = 1; q < Cell::kState; ++q)
         copy_or_zero<T>(carried(b, q), args.ds0[q] + walk.user_row(b) * d.H, d.H);
@@ -227,9 +244,14 @@ struct Backward {
       Index n = 0;
       for (; n < kChunkRows && at.row < own.end; ++n, at.next()) {
         scratch.dG[n] = args.tape + at.row * map.gates_ld();
+        if constexpr (Map::kHalf) {
+          T* const rounded = scratch.rounded_chunk + n * rounded_ld(d);
+          copy_halves<Vec>(scratch.dG[n], halves(rounded), map.gates_ld());
+          scratch.dG[n] = rounded;
+        }
         scratch.dx[n] = walk.at(args.dx, at.step, at.b);
       }
-      product<Vec, kPanel, 1>(dG_operand(true), Packed<T>{scratch.W_ih, map.input_blocks(), map.gate_rows()}, {0, n},
+      product<Vec, kPanel, 1>(dG_operand(true), columns(scratch.W_ih, map.input_blocks()), {0, n},
                               {0, panel_count<kPanel>(map.input_blocks())},
                               StoreEpilogue<Vec>{args.add_dx ? scratch.dx : nullptr, scratch.dx, d.I});
     }
@@ -256,7 +278,7 @@ struct Backward {
     team.barrier(team.context);
     initial_states(rows);
     if (args.dx.p) inputs(rows);
-    WeightGradients<Cell, Vec>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
+    WeightGradients<Cell, Vec, E>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
   }
 };
 FR_NAMESPACE_END

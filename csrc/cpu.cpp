@@ -15,9 +15,9 @@ struct Registers {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
 };
 
-Registers cpuid(unsigned leaf) {
+Registers cpuid(unsigned leaf, unsigned part = 0) {
   Registers r;
-  if (!__get_cpuid_count(leaf, 0, &r.eax, &r.ebx, &r.ecx, &r.edx)) return Registers();
+  if (!__get_cpuid_count(leaf, part, &r.eax, &r.ebx, &r.ecx, &r.edx)) return Registers();
   return r;
 }
 
@@ -35,12 +35,14 @@ constexpr unsigned kFlush = 0x8040;  // MXCSR: flush to zero, denormals are zero
 }  // namespace
 
 bool cpu_has_avx512() { return (saved_registers() & kZmm) == kZmm && cpuid(7).ebx & 1u << 16; }
+bool cpu_has_avx512_bf16() { return cpu_has_avx512() && cpuid(7).ebx & 1u << 30 && cpuid(7, 1).eax & 1u << 5; }
 bool cpu_has_avx2() { return (saved_registers() & kYmm) == kYmm && cpuid(7).ebx & 1u << 5 && cpuid(1).ecx & 1u << 12; }
 
 FlushDenormals::FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(static_cast<unsigned>(before_) | kFlush); }
 FlushDenormals::~FlushDenormals() { _mm_setcsr(static_cast<unsigned>(before_)); }
 #else
 bool cpu_has_avx512() { return false; }
+bool cpu_has_avx512_bf16() { return false; }
 bool cpu_has_avx2() { return false; }
 #if defined(__aarch64__)
 FlushDenormals::FlushDenormals() {

@@ -5,6 +5,7 @@ namespace fastrnn {
 
 // AVX-512 F, or AVX2 with FMA: the instructions, and registers that the system saves
 bool cpu_has_avx512();
+bool cpu_has_avx512_bf16();  // products of bfloat16, beside AVX-512 F and BW
 bool cpu_has_avx2();
 
 int cpu_count();  // processors this process may run on

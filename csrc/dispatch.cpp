@@ -11,17 +11,19 @@ struct Candidate {
   bool supported;
 };
 
-#define FR_TARGET(name, supported) {{#name, name::kernels_f32(), name::kernels_f64()}, supported}
+#define FR_TARGET(name, bf16, supported) \
+  Candidate{{#name, name::kernels_f32(), name::kernels_f64(), bf16::kernels_bf16()}, supported}
 const std::vector<Candidate>& candidates() {  // in order of preference
   static const std::vector<Candidate> all = {
 #if defined(FR_TARGETS_X86)
-      FR_TARGET(avx512, cpu_has_avx512()),
-      FR_TARGET(avx2, cpu_has_avx2()),
+      cpu_has_avx512_bf16() ? FR_TARGET(avx512, avx512bf16, true)
+                            : FR_TARGET(avx512, avx2, cpu_has_avx512()),  // which has AVX2 as well
+      FR_TARGET(avx2, avx2, cpu_has_avx2()),
 #elif defined(FR_TARGETS_ARM)
-      FR_TARGET(neon, true),
+      FR_TARGET(neon, neon, true),
 #endif
-      FR_TARGET(portable, true),
-      FR_TARGET(reference, true),
+      FR_TARGET(portable, portable, true),
+      FR_TARGET(reference, reference, true),
   };
   return all;
 }

@@ -34,7 +34,7 @@ FR_FN Share share_of(const Walk& walk, Index blocks, const Team& team) {
 // Writes the slots fed by x: what `from` holds, bias or the sum so far, plus the product
 template <class Cell, class Vec, class T = typename Vec::Scalar>
 struct InputEpilogue {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, T>;
   const T* const* from;
   T* const* gates;
   FR_FN Index offset(Index unit, int c) const {
@@ -55,9 +55,9 @@ struct InputEpilogue {
 };
 
 // Runs the cell on the sums W_hh h + gates, and stores the states, y and, with a tape, what is saved
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct StepEpilogue {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, E>;
   T* gates;              // rows of this step
   const T *bias, *unit_parameters;  // packed; of the bias, slots that only h feeds
   const T* const* prev;  // rows of states before the step
@@ -99,7 +99,9 @@ struct StepEpilogue {
     Cell::update(pre, load_unit<Cell, Vec>(unit_parameters, unit), state, saved);
     Cell::output(state[Cell::kMemory], state, saved);
     store_first(y[b] + j, state[0], H - j);
-    FR_UNROLL for (int q = 0; q < Cell::kState; ++q) state[q].store(states + b * state_ld + q * padded + j);
+    T* const after = states + b * state_ld;
+    FR_UNROLL for (int q = 0; q < Cell::kState; ++q) state[q].store(after + q * padded + j);
+    if constexpr (Map::kHalf) store_halves(halves(after + Cell::kState * padded) + elements<E>(j), state[0]);
     if (keep)
       FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s].store(gate + s * Map::L);
   }
@@ -117,16 +119,16 @@ FR_FN void copy_or_zero(const T* from, T* to, Index n) {
   else __builtin_memset(to, 0, size_t(n) * sizeof(T));
 }
 
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct Forward {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, E>;
 
   struct Scratch {
     Carve<T> carve;
     // of the team, inference only: gates of a chunk, states before and after a step
     T *gates, *states;
-    // of the thread: zeros, rows of the chunk, rows of the step
-    T* zeros;
+    // of the thread: zeros, rounded inputs of the chunk, rows of the chunk, rows of the step
+    T *zeros, *rounded_x;
     const T **x, **bias;
     T** gate_rows;
     const T** prev;
@@ -136,6 +138,7 @@ struct Forward {
       states = carve.take(training ? 0 : 2 * d.B * Map{d}.state_ld());
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(Map{d}.state_ld());
+        rounded_x = carve.take(Map::kHalf ? chunk_rows(d) * rounded_ld(d) : 0);
         x = carve.template take_as<const T*>(chunk_rows(d));
         bias = carve.template take_as<const T*>(chunk_rows(d));
         gate_rows = carve.template take_as<T*>(chunk_rows(d));
@@ -144,6 +147,7 @@ struct Forward {
       }
     }
   };
+  static Index rounded_ld(Dims d) { return elements<E>(Map{d}.input_blocks() * Map::L); }
   static Index scratch_size(Dims d, int threads, bool training) {
     return Scratch(d, training, threads - 1, nullptr).carve.used;
   }
@@ -167,6 +171,7 @@ struct Forward {
     if (!args.tape) return scratch.states + s % 2 * d.B * map.state_ld();
     return args.tape + map.states_at() + walk.row_before(s) * map.state_ld();
   }
+  const E* weights_at(Index at) const { return reinterpret_cast<const E*>(args.packed + at); }
   Range active_rows(Index s) const { return {share.rows.begin, smaller(share.rows.end, walk.active(s))}; }
 
   // gates = W_ih x + bias for the steps [begin, end)
@@ -175,14 +180,19 @@ struct Forward {
     for (Index s = begin; s < end; ++s)
       for (Index b = share.rows.begin; b < active_rows(s).end; ++b, ++n) {
         scratch.x[n] = walk.at(args.x, s, b);
+        if constexpr (Map::kHalf) {
+          T* const rounded = scratch.rounded_x + n * rounded_ld(d);
+          copy_halves<Vec>(scratch.x[n], halves(rounded), d.I);
+          scratch.x[n] = rounded;
+        }
         scratch.bias[n] = args.packed + map.bias_at();
         scratch.gate_rows[n] = gates(s, begin) + b * map.gates_ld();
       }
-    for (Index k = 0; k < d.I; k += kChunkK) {
+    const Index K = elements<E>(d.I);
+    for (Index k = 0; k < K; k += kChunkK) {
       const InputEpilogue<Cell, Vec> epilogue{k ? scratch.gate_rows : scratch.bias, scratch.gate_rows};
-      product<Vec, Map::kPanel, Map::kGates>(RowOperand<T>{scratch.x, smaller(d.I - k, kChunkK), k},
-                                             Packed<T>{args.packed, map.blocks(), d.I, k}, {0, n}, panels(),
-                                             epilogue);
+      product<Vec, Map::kPanel, Map::kGates>(RowOperand<E>{scratch.x, smaller(K - k, kChunkK), k},
+                                             Packed<E>{weights_at(0), map.blocks(), K, k}, {0, n}, panels(), epilogue);
     }
   }
 
@@ -193,11 +203,11 @@ struct Forward {
       scratch.prev[b] = walk.cut(s, b) ? scratch.zeros : before + b * map.state_ld();
       scratch.y[b] = walk.at(args.y, s, b);
     }
-    const StepEpilogue<Cell, Vec> epilogue{
+    const StepEpilogue<Cell, Vec, E> epilogue{
         gates(s, chunk), args.packed + map.bias_at(), args.packed + map.unit_at(), scratch.prev, states_before(s + 1),
         scratch.y, map.gates_ld(), map.state_ld(), map.padded(), d.H, args.tape != nullptr};
-    const Packed<T> weights{args.packed + map.W_hh_at(), map.blocks(), d.H, 0, s % 2 != 0};
-    const RowOperand<T> h{scratch.prev, d.H};
+    const Packed<E> weights{weights_at(map.W_hh_at()), map.blocks(), elements<E>(d.H), 0, s % 2 != 0};
+    const RowOperand<E> h{scratch.prev, elements<E>(d.H), map.h_at()};
     // Chosen by B, not by the rows of this thread: the bits must not depend on the split.
     if (d.B == 1) product<Vec, Map::kPanel, Map::kGates, 2>(h, weights, rows, panels(), epilogue);
     else product<Vec, Map::kPanel, Map::kGates>(h, weights, rows, panels(), epilogue);
@@ -205,10 +215,12 @@ struct Forward {
 
   void begin(Range rows) const {
     copy_padded<Vec, T>(nullptr, scratch.zeros, map.state_ld());
-    for (Index b = rows.begin; b < rows.end; ++b)
+    for (Index b = rows.begin; b < rows.end; ++b) {
+      T* const to = states_before(0) + b * map.state_ld();
       for (int q = 0; q < Cell::kState; ++q)
-        copy_padded<Vec>(args.s0[q] ? args.s0[q] + walk.user_row(b) * d.H : nullptr,
-                         states_before(0) + b * map.state_ld() + q * map.padded(), d.H);
+        copy_padded<Vec>(args.s0[q] ? args.s0[q] + walk.user_row(b) * d.H : nullptr, to + q * map.padded(), d.H);
+      if constexpr (Map::kHalf) copy_halves<Vec>(to, halves(to + map.h_at()), d.H);
+    }
   }
 
   void end(Range rows) const {

@@ -3,6 +3,7 @@
 //
 //   A  rows whose elements are broadcast one at a time (inputs, states, gradients): RowOperand, ColumnOperand
 //   B  packed panels [panel][k][column][lane], see pack.h: one panel is kColumns vectors wide
+//      of E: the scalar of C, or Pair, two bfloat16 numbers that stand for k and k + 1 (simd/pairs.h)
 //   C  kRows x kColumns sums in registers. epilogue.begin loads or zeroes them, epilogue.end consumes them: in
 //      the time loop it runs the cell on them, so that nothing is written between product and gates
 //
@@ -15,6 +16,7 @@
 #pragma once
 #include "rows.h"
 #include "simd/math.h"
+#include "simd/pairs.h"
 FR_NAMESPACE_BEGIN
 // What an epilogue will write after the sums: it comes from memory while they are made.
 FR_FN void prefetch_to_write(const void* p) { __builtin_prefetch(p, 1); }
@@ -32,31 +34,31 @@ FR_FN void with_constant(Index n, const F& f) {
 }
 
 // A by rows: element k of row r is rows[r][start + k]. The reduction goes over `runs` runs of `length` elements whose
-// starts are `hop` apart: gradients of gates lie between slots that do not take part.
-template <class T>
+// starts are `hop` apart: gradients of gates lie between slots that do not take part. All in elements.
+template <class E>
 struct RowOperand {
-  const T* const* rows;
+  const typename ElementOf<E>::Word* const* rows;
   Index length, start = 0, runs = 1, hop = 0;
 
   template <int kRows>
   struct Tile {
-    const T* p[kRows];
-    FR_FN T at(int r, Index k) const { return p[r][k]; }
+    const E* p[kRows];
+    FR_FN E at(int r, Index k) const { return p[r][k]; }
   };
   template <int kRows>
   FR_FN Tile<kRows> tile() const {
     Tile<kRows> tile;
-    FR_UNROLL for (int r = 0; r < kRows; ++r) tile.p[r] = rows[r] + start;
+    FR_UNROLL for (int r = 0; r < kRows; ++r) tile.p[r] = reinterpret_cast<const E*>(rows[r]) + start;
     return tile;
   }
 };
 
 // A by columns: element k of row r is p[k ld + r]
-template <class T>
+template <class E>
 struct ColumnOperand {
-  const T* p;
+  const E* p;
   Index ld, length, runs = 1, hop = 0;
-  FR_FN T at(int r, Index k) const { return p[k * ld + r]; }
+  FR_FN E at(int r, Index k) const { return p[k * ld + r]; }
   template <int kRows>
   FR_FN ColumnOperand tile() const { return *this; }
 };
@@ -70,29 +72,32 @@ FR_FN void copy_to_memory(const Vec (&sums)[kRows][kColumns], Vec (&copy)[kRows]
 }
 
 // sums += column k of A times row k of B, held in registers on the shorter side
-template <class Vec, int kRows, int kColumns, class A>
-FR_FN void rank_one(Vec (&sums)[kRows][kColumns], const A& a, Index k, const typename Vec::Scalar* b) {
-  if constexpr (kRows < kColumns) {
-    Vec rows[kRows];
-    FR_UNROLL for (int r = 0; r < kRows; ++r) rows[r] = Vec(a.at(r, k));
-    FR_UNROLL for (int c = 0; c < kColumns; ++c) {
-      const Vec column = Vec::load(b + c * Vec::kLanes);
-      FR_UNROLL for (int r = 0; r < kRows; ++r) sums[r][c] = fma(rows[r], column, sums[r][c]);
-    }
-  } else {
-    Vec columns[kColumns];
-    FR_UNROLL for (int c = 0; c < kColumns; ++c) columns[c] = Vec::load(b + c * Vec::kLanes);
-    FR_UNROLL for (int r = 0; r < kRows; ++r) {
-      const Vec row(a.at(r, k));
-      FR_UNROLL for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(row, columns[c], sums[r][c]);
+template <class Vec, int kRows, int kColumns, class A, class E>
+FR_FN void rank_one(Vec (&sums)[kRows][kColumns], const A& a, Index k, const E* b) {
+  using Values = Operand<Vec, E>;
+  FR_UNROLL for (int part = 0; part < Values::kParts; ++part) {
+    if constexpr (kRows < kColumns) {
+      typename Values::Type rows[kRows];
+      FR_UNROLL for (int r = 0; r < kRows; ++r) rows[r] = Values::of(a.at(r, k), part);
+      FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+        const auto column = Values::load(b + c * Vec::kLanes, part);
+        FR_UNROLL for (int r = 0; r < kRows; ++r) sums[r][c] = fma(rows[r], column, sums[r][c]);
+      }
+    } else {
+      typename Values::Type columns[kColumns];
+      FR_UNROLL for (int c = 0; c < kColumns; ++c) columns[c] = Values::load(b + c * Vec::kLanes, part);
+      FR_UNROLL for (int r = 0; r < kRows; ++r) {
+        const auto row = Values::of(a.at(r, k), part);
+        FR_UNROLL for (int c = 0; c < kColumns; ++c) sums[r][c] = fma(row, columns[c], sums[r][c]);
+      }
     }
   }
 }
 
 // sums += A B with kChains partial sums: one row has too few sums to hide the latency of an FMA (4 cycles).
 // Rows of B are kStride vectors apart.
-template <int kChains, int kStride, class Vec, int kRows, int kColumns, class A>
-FR_FN void accumulate(Vec (&sums)[kRows][kColumns], const A& a, const typename Vec::Scalar* b) {
+template <int kChains, int kStride, class Vec, int kRows, int kColumns, class A, class E>
+FR_FN void accumulate(Vec (&sums)[kRows][kColumns], const A& a, const E* b) {
   constexpr Index ldb = kStride * Vec::kLanes;
   const auto rows = a.template tile<kRows>();
   Vec partial[kChains][kRows][kColumns];
@@ -120,8 +125,8 @@ FR_FN void accumulate(Vec (&sums)[kRows][kColumns], const A& a, const typename V
 #else
 #define FR_TILE __attribute__((noinline, noclone))
 #endif
-template <class Vec, int kRows, int kColumns, int kChains, int kStride, class A, class Epilogue>
-FR_TILE void tile(const A& a, const typename Vec::Scalar* b, const Epilogue& shared, Index row, Index unit) {
+template <class Vec, int kRows, int kColumns, int kChains, int kStride, class A, class E, class Epilogue>
+FR_TILE void tile(const A& a, const E* b, const Epilogue& shared, Index row, Index unit) {
   const Epilogue epilogue = shared;
   Vec sums[kRows][kColumns];
   epilogue.begin(sums, row, unit);
@@ -139,8 +144,8 @@ constexpr Index rows_per_tile(int columns) {  // more than 8 rows gain nothing: 
 // `descending` walks the panels from the last to the first. Where weights are larger than the cache and every step
 // reads them all, steps that take turns begin with the panels that are still in it; a cache that drops what was used
 // longest ago would else never hold what comes next.
-template <class T> struct Packed {
-  const T* p;
+template <class E> struct Packed {
+  const E* p;
   Index blocks, K, k = 0;
   bool descending = false;
 };
@@ -149,18 +154,18 @@ template <int kPanel> FR_FN Index panel_count(Index blocks) { return (blocks + k
 
 // Rows `rows` of A times panels `panels` of B; with kChains > 1, one row at a time. Bits do not depend on how rows
 // and panels are divided among calls.
-template <class Vec, int kPanel, int kGates, int kChains = 1, class T, class Epilogue>
-void product(const RowOperand<T>& a, const Packed<T> b, Range rows, Range panels, const Epilogue& epilogue) {
+template <class Vec, int kPanel, int kGates, int kChains = 1, class E, class Epilogue>
+void product(const RowOperand<E>& a, const Packed<E> b, Range rows, Range panels, const Epilogue& epilogue) {
   for (Index i = panels.begin; i < panels.end; ++i) {
     const Index panel = b.descending ? panels.begin + panels.end - 1 - i : i;
     const Range blocks = part(b.blocks, panel, panel_count<kPanel>(b.blocks));
     with_constant<kPanel>(blocks.end - blocks.begin, [&](auto width) {
       constexpr int columns = decltype(width)::value * kGates;
       constexpr Index most = kChains > 1 ? 1 : rows_per_tile(columns);
-      const T* weights = b.p + (blocks.begin * kGates * b.K + b.k * columns) * Vec::kLanes;
+      const E* weights = b.p + (blocks.begin * kGates * b.K + b.k * columns) * Vec::kLanes;
       const Index count = rows.end - rows.begin, tiles = (count + most - 1) / most;
       const Index least = tiles > 1 ? count / tiles : count, taller = count - tiles * least;  // as even as can be
-      RowOperand<T> block = a;
+      RowOperand<E> block = a;
       block.rows += rows.begin;
       for (Index i = 0, row = rows.begin; i < tiles; ++i) {
         const Index n = least + (i < taller);

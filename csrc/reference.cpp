@@ -14,7 +14,20 @@
 #include "target.h"
 FR_NAMESPACE_BEGIN
 namespace {
-template <class Cell, class T>
+// The bfloat16 next to a number, ties to even
+double nearest_bfloat(double number) {
+  const float value = float(number);
+  if (value != value) return value;
+  unsigned bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  float rounded;
+  __builtin_memcpy(&rounded, &bits, sizeof rounded);
+  return rounded;
+}
+
+// kHalf: what products multiply is rounded to bfloat16
+template <class Cell, class T, bool kHalf = false>
 struct Reference {
   static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, P = Cell::kPre, U = Cell::kUnit;
   static constexpr Index kWide = sizeof(double) / sizeof(T);  // elements of T in a double
@@ -32,6 +45,11 @@ struct Reference {
     return kWide * (G * d.H * (d.I + d.H + 2) + U * d.H + d.H * (Q + P) + d.I);
   }
 
+  static double operand(double value) { return kHalf ? nearest_bfloat(value) : value; }
+  static double* copy_operands(const T* from, Index n, double* to) {
+    for (Index k = 0; k < n; ++k) to[k] = operand(double(from[k]));
+    return to + n;
+  }
   static double* copy(const T* from, Index n, double* to) {
     for (Index k = 0; k < n; ++k) to[k] = from ? double(from[k]) : 0;
     return to + n;
@@ -42,8 +60,8 @@ struct Reference {
 
   static void pack(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
     if (team.rank) return;
-    double* to = copy(w.W_ih, G * d.H * d.I, wide(packed));
-    to = copy(w.W_hh, G * d.H * d.H, to);
+    double* to = copy_operands(w.W_ih, G * d.H * d.I, wide(packed));
+    to = copy_operands(w.W_hh, G * d.H * d.H, to);
     to = copy(w.b_ih, G * d.H, to);
     to = copy(w.b_hh, G * d.H, to);
     copy(w.unit, U * d.H, to);
@@ -99,8 +117,8 @@ struct Reference {
     for (int g = 0; g < G; ++g) {
       const Index r = g * d.H + j;
       double from_x = b_ih[r], from_h = b_hh[r];
-      for (Index k = 0; k < d.I; ++k) from_x += W_ih[r * d.I + k] * double(x[k]);
-      for (Index k = 0; keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * h[k];
+      for (Index k = 0; k < d.I; ++k) from_x += W_ih[r * d.I + k] * operand(double(x[k]));
+      for (Index k = 0; keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * operand(h[k]);
       pre[Cell::x_slot(g)] += from_x;
       pre[Cell::h_slot(g)] += from_h;
     }
@@ -193,13 +211,15 @@ struct Reference {
     for (int g = 0; g < G; ++g)
       for (Index j = 0; j < d.H; ++j) {
         const Index r = g * d.H + j;
-        const double from_x = sums.dpre[j * P + Cell::x_slot(g)], from_h = sums.dpre[j * P + Cell::h_slot(g)];
-        sums.b_ih[r] += from_x;
-        sums.b_hh[r] += from_h;
-        for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * double(x[k]);
-        for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * h[k];
-        for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * double(a.weights.W_ih[r * d.I + k]);
-        for (Index k = 0; keep && k < d.H; ++k) sums.dstate[k] += from_h * double(a.weights.W_hh[r * d.H + k]);
+        const double of_x = sums.dpre[j * P + Cell::x_slot(g)], of_h = sums.dpre[j * P + Cell::h_slot(g)];
+        const double from_x = operand(of_x), from_h = operand(of_h);
+        const T *W_ih = a.weights.W_ih + r * d.I, *W_hh = a.weights.W_hh + r * d.H;
+        sums.b_ih[r] += of_x;
+        sums.b_hh[r] += of_h;
+        for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * operand(double(x[k]));
+        for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
+        for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * operand(double(W_ih[k]));
+        for (Index k = 0; keep && k < d.H; ++k) sums.dstate[k] += from_h * operand(double(W_hh[k]));
       }
     for (Index k = 0; dx_to && k < d.I; ++k) dx_to[k] = T(sums.dx[k] + (a.add_dx ? double(dx_to[k]) : 0));
   }
@@ -263,6 +283,11 @@ constexpr Kernel<double> kDouble[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#define FR_CELL(name, type) Reference<type, float, true>::kernel(#name "_bf16__reference", #name),
+constexpr Kernel<float> kHalf[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
 
 template <class T>
 constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, ReferencePointwise<T>::sgd,
@@ -271,5 +296,6 @@ constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, Referen
 }  // namespace
 
 Kernels<float> kernels_f32() { return {sizeof kFloat / sizeof *kFloat, kFloat, &kPointwise<float>}; }
+Kernels<float> kernels_bf16() { return {sizeof kHalf / sizeof *kHalf, kHalf, nullptr}; }
 Kernels<double> kernels_f64() { return {sizeof kDouble / sizeof *kDouble, kDouble, &kPointwise<double>}; }
 FR_NAMESPACE_END

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // THE file compiled once per instruction set and precision, with -DFR_ISA=<name> -DFR_SIMD='"simd/<name>.h"'
-// -DFR_TYPE=f32 or f64 and the flags of that set. Its only external symbol with a strong definition is
+// -DFR_TYPE=f32, f64 or bf16 and the flags of that set. Its only external symbol with a strong definition is
 // kernels_<type>() in the inline namespace FR_ISA.
 //
 // No STL and no static initialisers: the linker keeps ONE copy of a weak symbol such as vector::resize, perhaps the
@@ -17,21 +17,28 @@
 
 FR_NAMESPACE_BEGIN
 namespace {
-using f32 = float;
-using f64 = double;
-using Scalar = FR_TYPE;
+// What memory outside of products holds, and what products multiply
+template <class T, class Operand> struct Types {
+  using Scalar = T;
+  using Element = Operand;
+};
+using f32 = Types<float, float>;
+using f64 = Types<double, double>;
+using bf16 = Types<float, Pair>;
+using Scalar = FR_TYPE::Scalar;
+using Element = FR_TYPE::Element;
 
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct Entry {
   static_assert(Cell::kState <= kMaxState, "raise kMaxState in api.h");
-  static Index packed_size(Dims d) { return Layout<Cell, Vec>{d}.packed_size(); }
-  static Index tape_size(Dims d) { return Layout<Cell, Vec>{d}.tape_size(); }
+  static Index packed_size(Dims d) { return Layout<Cell, Vec, E>{d}.packed_size(); }
+  static Index tape_size(Dims d) { return Layout<Cell, Vec, E>{d}.tape_size(); }
   static void forward(const ForwardArgs<T>& args, const Team& team) {
-    Forward<Cell, Vec> pass{args, team};
+    Forward<Cell, Vec, E> pass{args, team};
     pass.run();
   }
   static void backward(const BackwardArgs<T>& args, const Team& team) {
-    Backward<Cell, Vec> pass{args, team};
+    Backward<Cell, Vec, E> pass{args, team};
     pass.run();
   }
 
@@ -43,25 +50,34 @@ struct Entry {
             Cell::kUnit,
             packed_size,
             tape_size,
-            Forward<Cell, Vec>::scratch_size,
-            Backward<Cell, Vec>::scratch_size,
-            pack_forward<Cell, Vec>,
+            Forward<Cell, Vec, E>::scratch_size,
+            Backward<Cell, Vec, E>::scratch_size,
+            pack_forward<Cell, Vec, E>,
             forward,
             backward};
   }
 };
 
 #define FR_CELL(name, type) \
-  Entry<type, Vec<Scalar>>::kernel(#name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name),
+  Entry<type, Vec<Scalar>, Element>::kernel(#name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name),
 constexpr Kernel<Scalar> kCells[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
 
-using Common = Pointwise<Vec<Scalar>>;
-constexpr PointwiseKernels<Scalar> kPointwise = {Common::adam, Common::sgd, Common::square_sum, Common::gather,
-                                                 Common::scatter_add};
+template <class Element>
+struct Common : Pointwise<Vec<Element>> {
+  static constexpr PointwiseKernels<Element> kernels = {Common::adam, Common::sgd, Common::square_sum, Common::gather,
+                                                        Common::scatter_add};
+  static constexpr const PointwiseKernels<Element>* address = &kernels;
+};
+template <>
+struct Common<Pair> {
+  static constexpr const PointwiseKernels<float>* address = nullptr;
+};
 }  // namespace
 
-Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() { return {sizeof kCells / sizeof *kCells, kCells, &kPointwise}; }
+Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() {
+  return {sizeof kCells / sizeof *kCells, kCells, Common<Element>::address};
+}
 FR_NAMESPACE_END

@@ -7,9 +7,11 @@
   inline namespace name {             \
   Kernels<float> kernels_f32();       \
   Kernels<double> kernels_f64();      \
+  Kernels<float> kernels_bf16();      \
   }                                   \
   }
 FR_DECLARE_TARGET(avx512)
+FR_DECLARE_TARGET(avx512bf16)
 FR_DECLARE_TARGET(avx2)
 FR_DECLARE_TARGET(neon)
 FR_DECLARE_TARGET(portable)

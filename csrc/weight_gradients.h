@@ -58,9 +58,10 @@ struct PartialEpilogue {
   }
 };
 
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct WeightGradients {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, E>;
+  static constexpr int kNumbers = ElementOf<E>::kNumbers;
   static constexpr int L = Map::L, G = Map::kGates;
   static constexpr int kColumnPanel = Map::kColumnPanel;
   static constexpr int kTileRows = rows_per_tile(kColumnPanel);
@@ -71,22 +72,24 @@ struct WeightGradients {
     Carve<T> carve;
     // of the team: sums of dG and of the gradients of unit parameters, packed H|X of a chunk, C of a narrow X, squares
     // of each panel
-    T *slot_sums, *unit_sums, *columns, *C;
+    T *slot_sums, *unit_sums, *C;
+    E* columns;
     double* squares;
     // of the thread: a packed panel of dG, rows of a chunk
-    T *zeros, *panel_dG;
+    T* zeros;
+    E* panel_dG;
     const T **prev = nullptr, **x = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
       const Index most = smaller(d.R, kMostChunkRows);
       slot_sums = carve.take(map.padded() * Cell::kPre);
       unit_sums = carve.take(map.padded() * Cell::kUnit);
-      columns = carve.take((map.blocks() + map.input_blocks()) * L * most);
+      columns = carve.template take_as<E>((map.blocks() + map.input_blocks()) * L * most);
       C = carve.take(smaller(d.I, kTileRows) * map.gate_rows());  // also where X is wide: sizes must grow with I
       squares = carve.template take_as<double>(panel_count<Map::kPanel>(map.blocks()));
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(map.state_ld());
-        panel_dG = carve.take(most * Map::kPanel * Cell::kPre * L);
+        panel_dG = carve.template take_as<E>(most * Map::kPanel * Cell::kPre * L);
         prev = carve.template take_as<const T*>(most);
         x = carve.template take_as<const T*>(most);
       }
@@ -97,7 +100,7 @@ struct WeightGradients {
   // The columns of H or of X
   struct Columns {
     Index n, blocks;
-    T* packed;
+    E* packed;
     const T* const* rows;
     T* dW;
     bool of_x;
@@ -129,17 +132,25 @@ struct WeightGradients {
     }
   }
 
+  // The vector at `column` of rows k, k + 1, ... of H or X that make one element
+  FR_FN void store_columns(const Columns& side, Index k, Index rows, Index column, E* to) const {
+    const Index left = side.n - column;
+    store_rows(to, load_first(side.rows[k] + column, left),
+               kNumbers == 2 && k + 1 < rows ? load_first(side.rows[k + 1] + column, left) : Vec(0));
+  }
+
   // A panel of columns for the rows of a chunk, zero-padded to whole vectors
   void pack_columns_of(const Columns& side, Index panel, Index rows) const {
     const Range blocks = part(side.blocks, panel, side.panels());
-    T* to = side.packed + blocks.begin * L * rows;
-    for (Index k = 0; k < rows; ++k)
+    E* to = side.packed + blocks.begin * L * elements<E>(rows);
+    for (Index k = 0; k < rows; k += kNumbers)
       for (Index block = blocks.begin; block < blocks.end; ++block, to += L)
-        load_first(side.rows[k] + block * L, side.n - block * L).store(to);
+        store_columns(side, k, rows, block * L, to);
   }
 
+  // Whole vectors are stored, of which the next ones overwrite what is too much
   void pack_narrow(Index rows) const {
-    for (Index k = 0; k < rows; ++k) __builtin_memcpy(X.packed + k * d.I, scratch.x[k], size_t(d.I) * sizeof(T));
+    for (Index k = 0; k < rows; k += kNumbers) store_columns(X, k, rows, 0, X.packed + k / kNumbers * d.I);
   }
 
   void pack_shared(Index rows) const {
@@ -159,13 +170,16 @@ struct WeightGradients {
     T* const sums_at = scratch.slot_sums + unit * Cell::kPre * L;
     Vec sums[n];
     FR_UNROLL for (int c = 0; c < n; ++c) sums[c] = chunk.begin ? Vec::load(sums_at + c * L) : Vec(0);
-    T* to = scratch.panel_dG;
-    for (Index k = chunk.begin; k < chunk.end; ++k, to += n * L) {
+    E* to = scratch.panel_dG;
+    for (Index k = chunk.begin; k < chunk.end; k += kNumbers, to += n * L) {
       const T* from = args.tape + k * map.gates_ld() + unit * Map::kSlots * L;
+      const bool two = kNumbers == 2 && k + 1 < chunk.end;
       FR_UNROLL for (int c = 0; c < n; ++c) {
-        const Vec v = Vec::load(from + (c / Cell::kPre * Map::kSlots + c % Cell::kPre) * L);
-        v.store(to + c * L);
-        sums[c] = sums[c] + v;
+        const T* at = from + (c / Cell::kPre * Map::kSlots + c % Cell::kPre) * L;
+        const Vec row = Vec::load(at), next = two ? Vec::load(at + map.gates_ld()) : Vec(0);
+        store_rows(to + c * L, row, next);
+        sums[c] = sums[c] + row;
+        if constexpr (kNumbers == 2) sums[c] = sums[c] + next;
       }
     }
     FR_UNROLL for (int c = 0; c < n; ++c) sums[c].store(sums_at + c * L);
@@ -194,12 +208,12 @@ struct WeightGradients {
 
   // The columns of one panel against one gate of a block of units
   template <int kColumns>
-  void tiles(const T* columns, const T* dG, Index dG_ld, Index rows, Index units, AddEpilogue<Vec> epilogue) const {
+  void tiles(const E* columns, const E* dG, Index dG_ld, Index K, Index units, AddEpilogue<Vec> epilogue) const {
     const Index count = (units + kTileRows - 1) / kTileRows;
     for (Index i = 0; i < count; ++i) {
       const Range j = part(units, i, count);
       with_constant<kTileRows>(j.end - j.begin, [&](auto height) {
-        tile<Vec, decltype(height)::value, kColumns, 1, kColumns>(ColumnOperand<T>{dG + j.begin, dG_ld, rows}, columns,
+        tile<Vec, decltype(height)::value, kColumns, 1, kColumns>(ColumnOperand<E>{dG + j.begin, dG_ld, K}, columns,
                                                                   epilogue, 0, 0);
       });
       epilogue.dW += (j.end - j.begin) * epilogue.ld;
@@ -208,17 +222,17 @@ struct WeightGradients {
 
   // All columns of H or X against the packed panel of dG
   void product_with(const Columns& side, Range units, Range chunk, SquareSum<T>* squares) const {
-    const Index rows = chunk.end - chunk.begin, dG_ld = (units.end - units.begin) * Cell::kPre * L;
+    const Index K = elements<E>(chunk.end - chunk.begin), dG_ld = (units.end - units.begin) * Cell::kPre * L;
     for (Index panel = 0; panel < side.panels(); ++panel) {
       const Range blocks = part(side.blocks, panel, side.panels());
-      const T* columns = side.packed + blocks.begin * L * rows;
+      const E* columns = side.packed + blocks.begin * L * K;
       with_constant<kColumnPanel>(blocks.end - blocks.begin, [&](auto width) {
         for (Index unit = units.begin; unit < units.end; ++unit)
           for (int c = 0; c < G; ++c) {
             const int slot = (side.of_x ? Map::kX : Map::kH) + c, gate = gate_of_slot<Cell>(side.of_x, slot);
-            const T* dG = scratch.panel_dG + ((unit - units.begin) * Cell::kPre + slot) * L;
+            const E* dG = scratch.panel_dG + ((unit - units.begin) * Cell::kPre + slot) * L;
             T* const dW = side.dW + (gate * d.H + unit * L) * side.n + blocks.begin * L;
-            tiles<decltype(width)::value>(columns, dG, dG_ld, rows, smaller(L, d.H - unit * L),
+            tiles<decltype(width)::value>(columns, dG, dG_ld, K, smaller(L, d.H - unit * L),
                                           {dW, side.n, side.n - blocks.begin * L, squares});
           }
       });
@@ -229,7 +243,7 @@ struct WeightGradients {
   template <int kUnits>
   void narrow_product(Index unit, Range chunk) const {
     static_assert(Map::kPanel == 1 || Cell::kPre == G, "a panel of several unit blocks needs adjoining gates");
-    const ColumnOperand<T> x{X.packed, d.I, chunk.end - chunk.begin};
+    const ColumnOperand<E> x{X.packed, d.I, elements<E>(chunk.end - chunk.begin)};
     const PartialEpilogue<Vec> epilogue{scratch.C + unit * G * L, map.gate_rows(), chunk.begin == 0};
     with_constant<kTileRows>(d.I, [&](auto height) {
       tile<Vec, decltype(height)::value, kUnits * G, 1, kUnits * Cell::kPre>(

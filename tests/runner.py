@@ -23,7 +23,7 @@ def build(case, target, dtype, **options):
             **options,
         )
     assert net.isa == target
-    net.load_state_dict({name: value.astype(dtype) for name, value in case.parameters.items()})
+    net.load_state_dict({name: value.astype(net.dtype) for name, value in case.parameters.items()})
     return net
 
 

@@ -20,9 +20,13 @@ class ReleaseIf {
   std::optional<py::gil_scoped_release> release_;
 };
 
+// bfloat16: with products of rounded numbers, of float only
 template <class T>
-const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell) {
-  const Kernels<T>& kernels = kernels_of<T>(find_target(isa));
+const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell, bool bfloat16) {
+  const KernelTable& table = find_target(isa);
+  const Kernels<T>* found = &kernels_of<T>(table);
+  if constexpr (sizeof(T) == sizeof(float)) found = bfloat16 ? &table.bf16 : found;
+  const Kernels<T>& kernels = *found;
   for (int k = 0; k < kernels.count; ++k)
     if (cell == kernels.cells[k].cell) return kernels.cells[k];
   throw std::invalid_argument("no cell " + cell);
@@ -49,9 +53,9 @@ template <class T>
 class PyNetwork {
  public:
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, int layers, int directions, bool bias,
-            const std::string& isa)
+            bool bfloat16, const std::string& isa)
       : isa_(find_target(isa).isa),
-        net_(find_kernel<T>(isa_, cell), {input_size, hidden_size, layers, directions, bias}),
+        net_(find_kernel<T>(isa_, cell, bfloat16), {input_size, hidden_size, layers, directions, bias}),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -60,6 +64,7 @@ class PyNetwork {
   }
 
   const std::string& isa() const { return isa_; }
+  std::string kernel() const { return net_.kernel().id; }
   std::vector<py::tuple> layout() const {
     std::vector<py::tuple> all;
     for (const Parameter& p : net_.layout())
@@ -296,10 +301,11 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)
-      .def(py::init<const std::string&, Index, Index, int, int, bool, const std::string&>(), py::arg("cell"),
+      .def(py::init<const std::string&, Index, Index, int, int, bool, bool, const std::string&>(), py::arg("cell"),
            py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers"), py::arg("num_directions"),
-           py::arg("bias"), py::arg("isa"))
+           py::arg("bias"), py::arg("bfloat16"), py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
+      .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))

@@ -94,7 +94,8 @@ class Recurrent:
         self.bias = _check.flag("bias", bias)
         self.batch_first = _check.flag("batch_first", batch_first)
         self.bidirectional = _check.flag("bidirectional", bidirectional)
-        self.dtype: np.dtype[Any] = _check.compute_dtype(dtype)
+        self.dtype: np.dtype[Any]
+        self.dtype, self.bfloat16 = _check.layer_dtype(dtype)
         rng = np.random.default_rng(_check.seed(seed))
         self._create(active())
         bound = self.hidden_size**-0.5
@@ -111,8 +112,9 @@ class Recurrent:
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
         self._net: Any = network(
-            self.cell, self.input_size, self.hidden_size, self.num_layers, self.num_directions, self.bias, isa
-        )
+            self.cell, self.input_size, self.hidden_size, self.num_layers, self.num_directions, self.bias,
+            self.bfloat16, isa,
+        )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {
             (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction: (
                 shape,
@@ -135,6 +137,11 @@ class Recurrent:
     def isa(self) -> str:
         """The target whose kernels run this net, one of `fastrnn.available()`."""
         return str(self._net.isa)
+
+    @property
+    def kernel(self) -> str:
+        """The kernel of that target, such as lstm_f32__avx512."""
+        return str(self._net.kernel)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if not name.startswith("_") and hasattr(self, name):
@@ -372,7 +379,8 @@ class Recurrent:
         options = {
             name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value
         }
-        return options | ({} if self.dtype == np.float32 else {"dtype": str(self.dtype)})
+        dtype = "bfloat16" if self.bfloat16 else str(self.dtype)
+        return options | ({} if dtype == "float32" else {"dtype": dtype})
 
     def __repr__(self) -> str:
         options = "".join(f", {name}={value!r}" for name, value in self._options().items())

@@ -62,6 +62,16 @@ def compute_dtype(value: object) -> np.dtype[Any]:
     return np.dtype(dtype.type)
 
 
+def layer_dtype(value: object) -> tuple[np.dtype[Any], bool]:
+    """The dtype of arrays, and whether products multiply numbers rounded to bfloat16 (then float32)."""
+    if isinstance(value, str) and value == "bfloat16":
+        return np.dtype(np.float32), True
+    try:
+        return compute_dtype(value), False
+    except TypeError as error:
+        raise TypeError(str(error).replace("float32 or float64", "float32, float64 or bfloat16")) from None
+
+
 def product(**sizes: int) -> int:
     """The product of sizes, which must be an array that 64-bit machines can address."""
     total = 1
