@@ -14,7 +14,9 @@ from peers import CannotRun
 from peers.process import Peer
 
 ROUND_SECONDS = 0.05  # each peer works that long in a round, or for one call
-IDLE_SECONDS = 0.15  # before each turn with several threads: pools of the peer before go on spinning for a while
+IDLE_SECONDS = (
+    0.15  # before each turn with several threads: pools of the peer before go on spinning for a while
+)
 LONG_SECONDS = 0.3  # a call that lasts longer is measured in fewer rounds
 ROUNDS, LONG_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 SINGLE_CALLS, QUICK_SINGLE_CALLS = 3000, 300  # of a stream, each timed by itself

@@ -3,7 +3,8 @@
 //
 // Sizes and strides are counted in elements of T. Matrices are row-major and contiguous unless a stride stands beside
 // the pointer. The caller owns every pointer; buffers of the library (packed, tape, scratch) are aligned to 64 bytes.
-// Gradients of parameters are ADDED to what the caller passes; gradients of activations are WRITTEN.
+// Gradients of parameters are ADDED to what the caller passes unless they are `fresh`; gradients of activations are
+// WRITTEN.
 #pragma once
 #include <stddef.h>
 namespace fastrnn {
@@ -84,6 +85,7 @@ struct BackwardArgs {
   bool add_dx;                 // dx is added to instead (second direction of a layer)
   T* ds0[kMaxState];           // (B,H) each, written
   Weights<T> gradients;
+  bool fresh;                  // gradients are written, not added to: what stands there was never set
   double* square_sum;          // written: sum of the squares of the gradients as stored
   T* scratch;                  // backward_scratch_size
 };

@@ -46,8 +46,8 @@ struct StepBackwardEpilogue {
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
     Vec copy[kRows][kColumns];
     copy_to_memory(sums, copy);
-    for (int r = 0; r < kRows; ++r)
-      for (int c = 0; c < kColumns; ++c) run_cell(copy[r][c], row + r, unit + c);
+    FR_LOOP for (int r = 0; r < kRows; ++r)
+      FR_LOOP for (int c = 0; c < kColumns; ++c) run_cell(copy[r][c], row + r, unit + c);
   }
 
   FR_FN void run_cell(const Vec dh, Index b, Index unit) const {

@@ -85,8 +85,8 @@ struct StepEpilogue {
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
     Vec copy[kRows][kColumns];
     copy_to_memory(sums, copy);
-    for (int r = 0; r < kRows; ++r)
-      for (int u = 0; u < kColumns / Map::kGates; ++u) run_cell(&copy[r][u * Map::kGates], row + r, unit + u);
+    FR_LOOP for (int r = 0; r < kRows; ++r)
+      FR_LOOP for (int u = 0; u < kColumns / Map::kGates; ++u) run_cell(&copy[r][u * Map::kGates], row + r, unit + u);
   }
 
   FR_FN void run_cell(const Vec* sums, Index b, Index unit) const {

@@ -131,8 +131,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
         tape->parts.push_back(buffer_of<T>(kernel_.tape_size(d)));
         args.tape = tape->parts.back().template as<T>();
       }
-      lease.run(split.threads, split.units, split.patience,
-                [&](const Team& team) { kernel_.forward(args, team); });
+      lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
     }
     input = read_only(output);
   }
@@ -140,7 +139,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
 
 template <class T>
 double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, const T* const* dsT, Rows<T> dx,
-                            T* const* ds0, T* gradients) const {
+                            T* const* ds0, T* gradients, bool fresh) const {
   const Batch& batch = tape.batch;
   const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
   ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), true).threads);
@@ -171,14 +170,14 @@ double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, cons
                            direction > 0,
                            {},
                            weights(part, gradients),
+                           fresh,
                            &part_squares,
                            scratch.as<T>()};
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = dsT[q] ? dsT[q] + part * part_size : nullptr;
         args.ds0[q] = ds0[q] + part * part_size;
       }
-      lease.run(split.threads, split.units, split.patience,
-                [&](const Team& team) { kernel_.backward(args, team); });
+      lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
       square_sum += part_squares;
     }
     d_output = read_only(d_input);

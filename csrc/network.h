@@ -76,10 +76,10 @@ class Network {
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
                T* const* sT, Tape<T>* tape) const;
 
-  // Destroys the tape. dx.p null: not wanted. Adds to `gradients` (flat) and returns the sum of squares of what then
-  // stands there.
+  // Destroys the tape. dx.p null: not wanted. Adds to `gradients` (flat), or writes them where they are fresh, and
+  // returns the sum of squares of what then stands there.
   double backward(Tape<T>& tape, const T* flat, Rows<const T> dy, const T* const* dsT, Rows<T> dx, T* const* ds0,
-                  T* gradients) const;
+                  T* gradients, bool fresh) const;
 
  private:
   Index inputs(int layer) const { return layer ? outputs() : shape_.I; }

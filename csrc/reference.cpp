@@ -146,15 +146,16 @@ struct Reference {
     const Walk walk{d, a.steps};
     const Sums sums(d, a.scratch);
     for (Index b = 0; b < d.B; ++b) backward_row(a, walk, b, sums);
-    *a.square_sum = add(sums.W_ih, G * d.H * d.I, a.gradients.W_ih) + add(sums.W_hh, G * d.H * d.H, a.gradients.W_hh) +
-                    add(sums.b_ih, G * d.H, a.gradients.b_ih) + add(sums.b_hh, G * d.H, a.gradients.b_hh) +
-                    add(sums.unit, U * d.H, a.gradients.unit);
+    const auto add_to = [&a](const double* from, Index n, T* to) { return add(from, n, to, a.fresh); };
+    *a.square_sum = add_to(sums.W_ih, G * d.H * d.I, a.gradients.W_ih) +
+                    add_to(sums.W_hh, G * d.H * d.H, a.gradients.W_hh) + add_to(sums.b_ih, G * d.H, a.gradients.b_ih) +
+                    add_to(sums.b_hh, G * d.H, a.gradients.b_hh) + add_to(sums.unit, U * d.H, a.gradients.unit);
   }
 
-  static double add(const double* sums, Index n, T* to) {
+  static double add(const double* sums, Index n, T* to, bool fresh) {
     double squares = 0;
     for (Index k = 0; to && k < n; ++k) {
-      to[k] = T(double(to[k]) + sums[k]);
+      to[k] = T((fresh ? 0 : double(to[k])) + sums[k]);
       squares += double(to[k]) * double(to[k]);
     }
     return squares;

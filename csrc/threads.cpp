@@ -164,7 +164,7 @@ class Pool {
   nanoseconds patience_{0}, pause_{0};
   Clock::time_point pause_end_;
   bool stepped_ = false;  // this run has barriers of steps
-  int late_ = 0;          // that many were late, as rank 0 saw them
+  int late_ = 0;  // that many were late, as rank 0 saw them
   std::atomic<std::uint64_t> alone_from_{kNever};
   bool stop_ = false;
   std::vector<std::thread> threads_;
@@ -215,7 +215,9 @@ void set_thread_count(int n) {
   requested_count.store(n);
 }
 
-Team alone() { return {0, 1, false, [](void*) {}, [](void*) { return false; }, nullptr}; }
+Team alone() {
+  return {0, 1, false, [](void*) {}, [](void*) { return false; }, nullptr};
+}
 
 ThreadLease::ThreadLease(int wanted) : size_(1) {
   const int count = thread_count();

@@ -30,8 +30,9 @@ class ThreadLease {
   // which a barrier of a step is late.
   template <class F>
   void run(int threads, bool split_units, Index patience, const F& work) {
-    run_erased(threads, split_units, patience,
-               [](const void* f, const Team& team) { (*static_cast<const F*>(f))(team); }, &work);
+    run_erased(
+        threads, split_units, patience, [](const void* f, const Team& team) { (*static_cast<const F*>(f))(team); },
+        &work);
   }
 
  private:

@@ -17,16 +17,17 @@
 FR_NAMESPACE_BEGIN
 constexpr Index kMostChunkRows = 512;
 
-// dW += the sums, and the squares of what then stands there
+// dW += the sums, or = where nothing stands there yet, and the squares of what then stands there
 template <class Vec, class T = typename Vec::Scalar>
 struct AddEpilogue {
   T* dW;
   Index ld, n;  // n columns are left
+  bool fresh;
   SquareSum<T>* squares;  // null before the last chunk
   template <int kRows, int kColumns>
   FR_FN void begin(Vec (&sums)[kRows][kColumns], Index, Index) const {
     FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
-      sums[r][c] = load_first(dW + r * ld + c * Vec::kLanes, n - c * Vec::kLanes);
+      sums[r][c] = fresh ? Vec(0) : load_first(dW + r * ld + c * Vec::kLanes, n - c * Vec::kLanes);
   }
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index, Index) const {
@@ -233,7 +234,7 @@ struct WeightGradients {
             const E* dG = scratch.panel_dG + ((unit - units.begin) * Cell::kPre + slot) * L;
             T* const dW = side.dW + (gate * d.H + unit * L) * side.n + blocks.begin * L;
             tiles<decltype(width)::value>(columns, dG, dG_ld, K, smaller(L, d.H - unit * L),
-                                          {dW, side.n, side.n - blocks.begin * L, squares});
+                                          {dW, side.n, side.n - blocks.begin * L, args.fresh && chunk.begin == 0, squares});
           }
       });
     }
@@ -251,8 +252,8 @@ struct WeightGradients {
     });
   }
 
-  FR_FN static void add(T* to, Vec a, Index n, SquareSum<T>& squares) {
-    const Vec sum = load_first(to, n) + a;
+  FR_FN void add(T* to, Vec a, Index n, SquareSum<T>& squares) const {
+    const Vec sum = args.fresh ? a + Vec(0) : load_first(to, n) + a;  // -0 becomes 0, as by adding
     store_first(to, sum, n);
     squares.add(n < L ? load_first(to, n) : sum);
   }

@@ -13,7 +13,15 @@ from shapes import make_case
 
 # What docs/performance.md promises, relative to the largest. A rectified unit near 0 passes its gradient or does not.
 ERROR, RELU_GRADIENT_ERROR = 1e-2, 0.25
-SHAPES = [(1, 1, 1, 1), (2, 1, 7, 3), (5, 3, 1, 17), (7, 4, 33, 40), (3, 9, 40, 96), (600, 1, 2, 5), (3, 200, 5, 16)]
+SHAPES = [
+    (1, 1, 1, 1),
+    (2, 1, 7, 3),
+    (5, 3, 1, 17),
+    (7, 4, 33, 40),
+    (3, 9, 40, 96),
+    (600, 1, 2, 5),
+    (3, 200, 5, 16),
+]
 
 
 def rounded(a):

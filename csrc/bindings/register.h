@@ -6,8 +6,14 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 #include "api.h"
+#include "memory.h"
 namespace fastrnn {
 namespace py = pybind11;
+
+// What an array stands on that NumPy has not allocated
+struct Memory {
+  Buffer buffer;
+};
 
 void register_runtime(py::module_& m);
 void register_network(py::module_& m);

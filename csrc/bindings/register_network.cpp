@@ -43,12 +43,6 @@ struct PyTape {
   bool used = false;
 };
 
-// The parameters of a network. Arrays that users get have it as their base, so that its reference count tells
-// whether anybody can still write to it.
-struct ParameterMemory {
-  Buffer buffer;
-};
-
 template <class T>
 class PyNetwork {
  public:
@@ -60,7 +54,7 @@ class PyNetwork {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
     std::fill_n(parameters_, net_.parameter_count(), T(0));
-    memory_ = py::cast(std::make_unique<ParameterMemory>(ParameterMemory{std::move(buffer)}));
+    memory_ = py::cast(std::make_unique<Memory>(Memory{std::move(buffer)}));
   }
 
   const std::string& isa() const { return isa_; }
@@ -104,9 +98,9 @@ class PyNetwork {
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 
-  // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to. Returns dstates and the sum of squares.
+  // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh. Returns dstates and the sum of squares.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
-                     py::array gradients) {
+                     py::array gradients, bool fresh) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
     require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
@@ -129,7 +123,7 @@ class PyNetwork {
     {
       const ReleaseIf release(work(batch) > kLongWork);
       try {
-        squares = net_.backward(tape.tape, parameters_, dy_rows, dsT, dx_rows, ds0, to);
+        squares = net_.backward(tape.tape, parameters_, dy_rows, dsT, dx_rows, ds0, to, fresh);
       } catch (...) {  // before anything was changed
         tape.used = false;
         throw;
@@ -286,7 +280,7 @@ class PyNetwork {
   const std::string isa_;
   const Network<T> net_;
   const std::uint64_t number_;
-  py::object memory_;  // a ParameterMemory
+  py::object memory_;  // base of all arrays of the parameters: its reference count tells whether anybody can write
   T* parameters_;
   static constexpr std::uint64_t kNever = 0;
   std::uint64_t exposures_ = 1, packed_at_ = kNever;  // counts arrays handed out: ever, and when packed_ was made
@@ -312,13 +306,12 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
-           py::arg("gradients"))
+           py::arg("gradients"), py::arg("fresh"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace
 
 void register_network(py::module_& m) {
-  py::class_<ParameterMemory>(m, "ParameterMemory");
   register_typed<float>(m, "NetworkF32", "TapeF32");
   register_typed<double>(m, "NetworkF64", "TapeF64");
 }

@@ -37,9 +37,7 @@ FR_FN void store_halves(Pair* p, Vec<float> a) {
   const __m256bh halves = _mm512_cvtneps_pbh(a.v);
   __builtin_memcpy(p, &halves, sizeof halves);
 }
-FR_FN Vec<float> fma(Pairs a, Pairs b, Vec<float> c) {
-  return _mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v);
-}
+FR_FN Vec<float> fma(Pairs a, Pairs b, Vec<float> c) { return _mm512_dpbf16_ps(c.v, (__m512bh)a.v, (__m512bh)b.v); }
 #else
 // Each lane rounded to the nearest bfloat16, in its lower 16 bits
 FR_FN Pairs::Native to_bfloat(Vec<float> a) {

@@ -14,10 +14,13 @@
 #pragma once
 #include "../cells/cell.h"
 FR_NAMESPACE_BEGIN
+// Loops over registers, and loops whose body is large and must stand once
 #if defined(__clang__)
 #define FR_UNROLL _Pragma("clang loop unroll(full)")
+#define FR_LOOP _Pragma("clang loop unroll(disable)")
 #else
 #define FR_UNROLL _Pragma("GCC unroll 32")
+#define FR_LOOP _Pragma("GCC unroll 1")
 #endif
 
 template <class T> struct NativeOf;  // g++ drops the attribute from a type that depends on T

@@ -20,6 +20,7 @@ from . import _check, _core
 from .runtime import active, available
 
 _Array = npt.NDArray[Any]
+_LARGE = 1 << 14  # elements
 State = Any  # an array (L*D,B,H), or for cells with several states a tuple of such arrays
 
 
@@ -67,6 +68,14 @@ class Tape:
     def used(self) -> bool:
         """Whether a backward pass has consumed this tape."""
         return bool(self._core.used)
+
+
+def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Array:
+    """A new array for results. The memory of a large one comes back at its end, for the next call: the system would
+    take it back page by page, and filling new pages costs a tenth of a training step of 2 MB of weights."""
+    if math.prod(shape) < _LARGE:
+        return np.empty(shape, dtype)
+    return _core.empty(shape, dtype == np.float64)
 
 
 class Recurrent:
@@ -283,14 +292,14 @@ class Recurrent:
         )
         count = sum(math.prod(shape) for shape, _ in self._layout.values())
         gradients = (
-            np.zeros(count, self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
+            _empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
         )
         dx, dx_rows = (
             self._new(T, B, self.input_size, unbatched)
             if _check.flag("x_gradient", x_gradient)
             else (None, None)
         )
-        before, squares = self._net.backward(tape._core, dy_rows, dafter, dx_rows, gradients)
+        before, squares = self._net.backward(tape._core, dy_rows, dafter, dx_rows, gradients, flat is None)
         return Gradients(
             dx,
             self._state_of(before, unbatched),
@@ -357,12 +366,12 @@ class Recurrent:
     def _new(self, T: int, B: int, n: int, unbatched: bool) -> tuple[_Array, _Array]:
         """An array in the layout of x, and its view (T,B,n)."""
         if unbatched:
-            a = np.empty((T, n), self.dtype)
+            a = _empty((T, n), self.dtype)
             return a, a[:, None]
         if self.batch_first:
-            a = np.empty((B, T, n), self.dtype)
+            a = _empty((B, T, n), self.dtype)
             return a, a.transpose(1, 0, 2)
-        a = np.empty((T, B, n), self.dtype)
+        a = _empty((T, B, n), self.dtype)
         return a, a
 
     @staticmethod

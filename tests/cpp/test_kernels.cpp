@@ -17,19 +17,19 @@ struct F32 {
   using T = float;
   static constexpr const char* name = "f32";
   static constexpr double epsilon = 0x1p-21;
-  static constexpr Kernels<float> KernelTable::*kernels = &KernelTable::f32;
+  static constexpr Kernels<float> KernelTable::* kernels = &KernelTable::f32;
 };
 struct F64 {
   using T = double;
   static constexpr const char* name = "f64";
   static constexpr double epsilon = 0x1p-50;
-  static constexpr Kernels<double> KernelTable::*kernels = &KernelTable::f64;
+  static constexpr Kernels<double> KernelTable::* kernels = &KernelTable::f64;
 };
 struct BF16 {
   using T = float;
   static constexpr const char* name = "bf16";
   static constexpr double epsilon = 0x1p-9;
-  static constexpr Kernels<float> KernelTable::*kernels = &KernelTable::bf16;
+  static constexpr Kernels<float> KernelTable::* kernels = &KernelTable::bf16;
 };
 
 template <class Precision>
@@ -180,8 +180,10 @@ void check_all() {
     uint64_t seed = static_cast<uint64_t>(cell) * 1000;
     for (uint64_t n = 0; n < kSmallShapes; ++n) check_against_reference<Precision>(cell, small_shape(seed++));
     for (int twice = 0; twice < 2; ++twice) {
-      for (const auto& d : kEmpty) check_against_reference<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
-      for (const auto& d : kLarge) check_against_reference<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+      for (const auto& d : kEmpty)
+        check_against_reference<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+      for (const auto& d : kLarge)
+        check_against_reference<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
     }
     for (const auto& d : kShared) check_teams<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
   }

@@ -158,7 +158,8 @@ void check_alone(int size, int steps, fastrnn::Index patience) {
   });
   CHECK(wrong == 0, "%d threads: %d left the loop elsewhere than rank 0", size, wrong);
   CHECK(done[0] == steps, "rank 0 did %d of %d steps", done[0], steps);
-  CHECK((left[0] > 0) == (patience == 0 && steps > 2), "patience %ld: rank 0 alone after step %d", long(patience), left[0]);
+  CHECK((left[0] > 0) == (patience == 0 && steps > 2), "patience %ld: rank 0 alone after step %d", long(patience),
+        left[0]);
   if (steps == 0) return;
   lease.run(size, true, 0, [](const Team&) {});  // says nothing of barriers
   CHECK(lease.barriers_pay() == (left[0] == 0), "alone after step %d, and barriers pay: %d", left[0],
