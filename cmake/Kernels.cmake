@@ -48,7 +48,16 @@ if(FASTRNN_X86_64)
   # g++ may move a pair of floats through an MMX register, and leave the x87 unit of the thread unusable: long double
   # then gives NaN.
   set(FASTRNN_FLAGS_portable -mno-mmx)
-  set(FASTRNN_ISAS avx512 avx512bf16 avx2 portable)
+  set(FASTRNN_ISAS avx512 avx2 portable)
+  set(CMAKE_REQUIRED_FLAGS "-mavx512f -mavx512bf16")  # GCC 10 and Clang 9 know it, and the assembler must
+  check_cxx_source_compiles("
+    #include <immintrin.h>
+    int main() { __m512 c{}; __m512bh a{}; c = _mm512_dpbf16_ps(c, a, a); return int(c[0]); }" FASTRNN_AVX512BF16)
+  unset(CMAKE_REQUIRED_FLAGS)
+  if(FASTRNN_AVX512BF16)
+    list(APPEND FASTRNN_ISAS avx512bf16)
+    target_compile_definitions(fastrnn_options INTERFACE FR_TARGET_AVX512BF16)
+  endif()
   target_compile_definitions(fastrnn_options INTERFACE FR_TARGETS_X86)
 elseif(FASTRNN_AARCH64)
   set(FASTRNN_ISAS neon portable)

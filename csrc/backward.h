@@ -114,9 +114,9 @@ struct Backward {
     // two steps that take turns
     T *W_hh, *W_ih, *unit_parameters, *carried, *rounded;
     // of the thread: zeros, rounded dG of a chunk of dX, rows of the step, rows of the chunk
-    T *zeros, *rounded_chunk;
-    const T **dG, **prev, **dy;
-    T** dx;
+    T *zeros = nullptr, *rounded_chunk = nullptr;
+    const T **dG = nullptr, **prev = nullptr, **dy = nullptr;
+    T** dx = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
       W_hh = carve.take(elements<E>(map.gate_rows()) * map.padded());

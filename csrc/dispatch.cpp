@@ -11,13 +11,17 @@ struct Candidate {
   bool supported;
 };
 
-#define FR_TARGET(name, bf16, supported) \
-  Candidate{{#name, name::kernels_f32(), name::kernels_f64(), bf16::kernels_bf16()}, supported}
+// Even asking a target for its tables runs instructions of its set.
+#define FR_TARGET(name, bf16, supported)                                                                        \
+  (supported ? Candidate{{#name, name::kernels_f32(), name::kernels_f64(), bf16::kernels_bf16()}, true} \
+             : Candidate{{#name, {}, {}, {}}, false})
 const std::vector<Candidate>& candidates() {  // in order of preference
   static const std::vector<Candidate> all = {
 #if defined(FR_TARGETS_X86)
-      cpu_has_avx512_bf16() ? FR_TARGET(avx512, avx512bf16, true)
-                            : FR_TARGET(avx512, avx2, cpu_has_avx512()),  // which has AVX2 as well
+#if defined(FR_TARGET_AVX512BF16)
+      cpu_has_avx512_bf16() ? FR_TARGET(avx512, avx512bf16, true) :
+#endif
+                            FR_TARGET(avx512, avx2, cpu_has_avx512()),  // which has AVX2 as well
       FR_TARGET(avx2, avx2, cpu_has_avx2()),
 #elif defined(FR_TARGETS_ARM)
       FR_TARGET(neon, neon, true),

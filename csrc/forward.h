@@ -101,7 +101,8 @@ struct StepEpilogue {
     store_first(y[b] + j, state[0], H - j);
     T* const after = states + b * state_ld;
     FR_UNROLL for (int q = 0; q < Cell::kState; ++q) state[q].store(after + q * padded + j);
-    if constexpr (Map::kHalf) store_halves(halves(after + Cell::kState * padded) + elements<E>(j), state[0]);
+    if constexpr (Map::kHalf)  // lanes beyond the last unit may be NaN, and share a pair with it
+      store_halves(halves(after + Cell::kState * padded) + elements<E>(j), load_first(after + j, H - j));
     if (keep)
       FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s].store(gate + s * Map::L);
   }
@@ -128,11 +129,11 @@ struct Forward {
     // of the team, inference only: gates of a chunk, states before and after a step
     T *gates, *states;
     // of the thread: zeros, rounded inputs of the chunk, rows of the chunk, rows of the step
-    T *zeros, *rounded_x;
-    const T **x, **bias;
-    T** gate_rows;
-    const T** prev;
-    T** y;
+    T *zeros = nullptr, *rounded_x = nullptr;
+    const T **x = nullptr, **bias = nullptr;
+    T** gate_rows = nullptr;
+    const T** prev = nullptr;
+    T** y = nullptr;
     Scratch(const Dims& d, bool training, int rank, T* p) : carve{p} {
       gates = carve.take(training ? 0 : chunk_rows(d) * Map{d}.gates_ld());
       states = carve.take(training ? 0 : 2 * d.B * Map{d}.state_ld());
@@ -237,6 +238,7 @@ struct Forward {
     for (Index s = 0; s < d.T && walk.active(s); ) {
       const Index chunk = s, end = smaller(d.T, s + chunk_steps(d));
       input_product(chunk, end);
+      if (team.split_units && !alone) team.barrier(team.context);  // which takes longer than a step, and is not late
       for (; s < end; ++s) {
         step(s, chunk);
         if (!team.split_units || alone) continue;

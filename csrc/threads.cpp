@@ -21,7 +21,8 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::nanoseconds;
 constexpr int kSpins = 2000;  // 20 to 50 us
 constexpr nanoseconds kPatience{100000};
-constexpr int kMostLate = 2;  // barriers of a run
+constexpr int kMostLate = 2;  // barriers of a run, with no more than kForgive in time between them
+constexpr int kForgive = 256;
 constexpr nanoseconds kLeastPause{20000000}, kMostPause{1000000000};  // without barriers of steps
 
 inline void pause() {
@@ -90,13 +91,13 @@ class Pool {
     f_ = f;
     patience_ = patience;
     late_ = 0;
-    stepped_ = false;
+    steps_ = in_time_ = 0;
     alone_from_.store(kNever, std::memory_order_relaxed);
     met_.value.store(0, std::memory_order_relaxed);  // nobody waits on it between runs
     started_.add();
     work_as(0);
     ended_.wait(++runs_ * static_cast<std::uint64_t>(size_ - 1), kPatience);
-    if (stepped_) judge();
+    if (steps_) judge();
   }
 
   bool barriers_pay() const { return pause_ == nanoseconds(0) || Clock::now() >= pause_end_; }
@@ -136,9 +137,10 @@ class Pool {
   static bool lead(void* context) {
     Pool& pool = *static_cast<Pool*>(context);
     const bool alone = pool.late_ >= kMostLate;
-    pool.stepped_ = true;
+    ++pool.steps_;
     if (alone) pool.alone_from_.store(pool.meetings(), std::memory_order_relaxed);
-    if (pool.meet(pool.patience_)) ++pool.late_;
+    if (pool.meet(pool.patience_)) ++pool.late_, pool.in_time_ = 0;
+    else if (++pool.in_time_ == kForgive) pool.late_ = pool.in_time_ = 0;
     return alone;
   }
   static bool follow(void* context) {
@@ -149,8 +151,9 @@ class Pool {
   }
   // After a run with barriers of steps: how long the next ones shall do without
   void judge() {
-    const bool together = alone_from_.load(std::memory_order_relaxed) == kNever;
-    pause_ = together ? nanoseconds(0) : std::clamp(2 * pause_, kLeastPause, kMostPause);
+    const bool late = alone_from_.load(std::memory_order_relaxed) != kNever || late_ == steps_;
+    if (!late && steps_ <= kMostLate) return;  // too few to tell
+    pause_ = late ? std::clamp(2 * pause_, kLeastPause, kMostPause) : nanoseconds(0);
     pause_end_ = Clock::now() + pause_;
   }
 
@@ -163,8 +166,9 @@ class Pool {
   const void* f_ = nullptr;
   nanoseconds patience_{0}, pause_{0};
   Clock::time_point pause_end_;
-  bool stepped_ = false;  // this run has barriers of steps
-  int late_ = 0;  // that many were late, as rank 0 saw them
+  // Barriers of steps of this run, as rank 0 saw them: all, late, and in time since the last late one
+  std::int64_t steps_ = 0;
+  int late_ = 0, in_time_ = 0;
   std::atomic<std::uint64_t> alone_from_{kNever};
   bool stop_ = false;
   std::vector<std::thread> threads_;

@@ -77,8 +77,8 @@ struct WeightGradients {
     E* columns;
     double* squares;
     // of the thread: a packed panel of dG, rows of a chunk
-    T* zeros;
-    E* panel_dG;
+    T* zeros = nullptr;
+    E* panel_dG = nullptr;
     const T **prev = nullptr, **x = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};

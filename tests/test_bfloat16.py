@@ -113,6 +113,14 @@ def test_what_is_not_finite_stays_so(target):
     assert np.isfinite(y[0]).all()
 
 
+@pytest.mark.parametrize("H", [1, 3, 4, 17])
+def test_infinity_is_not_multiplied_by_missing_units(target, H):
+    """The unit beside the last one does not exist: 0 * inf there would be NaN everywhere one step later."""
+    net = fastrnn.RNN(1, H, dtype="bfloat16", seed=0)
+    y, _ = net(np.array([np.inf, 0, 0], np.float32)[:, None])
+    assert np.isfinite(y).all()
+
+
 def test_the_net_says_so():
     net = fastrnn.GRU(3, 4, dtype="bfloat16", seed=0)
     assert repr(net) == "GRU(3, 4, dtype='bfloat16')"

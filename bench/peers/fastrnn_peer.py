@@ -24,10 +24,10 @@ def set_threads(n: int) -> None:
     fastrnn.set_num_threads(n)
 
 
-def make(case: Case, data: dict[str, Any]) -> Work:
+def make(case: Case, data: dict[str, Any], dtype: str = "float32") -> Work:
     """See `peers`."""
     net = CELLS[cell_name(case)](
-        case.I, case.H, case.layers, bidirectional=case.bidirectional, batch_first=case.strided
+        case.I, case.H, case.layers, bidirectional=case.bidirectional, batch_first=case.strided, dtype=dtype
     )
     net.load_state_dict({name: data[name] for name in net.state_dict()})
     x, dy, reset = data["x"], data["dy"], data["reset"]
@@ -41,7 +41,7 @@ def make(case: Case, data: dict[str, Any]) -> Work:
 
 
 def _stream(net: Any, case: Case, x: np.ndarray) -> Work:
-    inputs, y, step = cycle(list(x)), np.empty((case.B, case.H), np.float32), net.step
+    inputs, y, step = cycle(list(x)), np.empty((case.B, case.H), net.dtype), net.step
     _, state = step(x[0])
     for part in state if isinstance(state, tuple) else (state,):
         part[...] = 0

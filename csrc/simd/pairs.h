@@ -6,8 +6,10 @@
 // to a sum, twice the work of a float FMA. Elsewhere the halves are widened by shifts and multiplied one after the
 // other; that still reads half the memory.
 #pragma once
+#include "../api.h"
 #include "vec.h"
 FR_NAMESPACE_BEGIN
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "neighbours in memory are the lower and the upper half");
 struct __attribute__((may_alias)) Pair {
   unsigned bits;  // k in the lower half, k + 1 in the upper
 };
