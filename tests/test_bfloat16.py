@@ -144,3 +144,20 @@ def test_parameters_are_kept_in_float32():
 def test_other_dtypes_are_refused(wrong):
     with pytest.raises(TypeError, match="float32, float64 or bfloat16"):
         fastrnn.LSTM(3, 4, dtype=wrong)
+
+
+def test_a_model_learns_and_is_kept(tmp_path):
+    """A label that only the first token tells: the loss falls, and a file restores the model bit for bit."""
+    pytest.importorskip("safetensors")
+    random = np.random.default_rng(0)
+    x = random.integers(0, 4, (64, 6))
+    y = np.repeat(x[:, :1] % 2, 6, axis=1)
+    model = fastrnn.NToN("lstm", fastrnn.Embedding(4, 8), hidden=16, outputs=2, dtype="bfloat16", seed=0)
+    assert model.rnn.bfloat16
+    before = model.evaluate(x, y)["loss"]
+    model.fit(x, y, epochs=30, optimizer=fastrnn.Adam(2e-2), progress=False)
+    assert model.evaluate(x, y)["loss"] < before / 10
+    model.save(tmp_path / "model.safetensors")
+    other = fastrnn.load(tmp_path / "model.safetensors")
+    assert other.rnn.bfloat16
+    np.testing.assert_array_equal(other.predict_proba(x), model.predict_proba(x))

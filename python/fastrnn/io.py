@@ -56,7 +56,7 @@ def load(path: str | os.PathLike[str]) -> Model:
         raise ValueError(f"{path} holds a model of class {name!r}, but this version knows {sorted(MODELS)}")
     try:
         make: Callable[..., Model] = MODELS[name]
-        dtype = _check.compute_dtype(arguments["dtype"])
+        dtype, _ = _check.layer_dtype(arguments["dtype"])
         _check.stored_tensors(tensors, dtype, MODELS[name].least_parameters(arguments))
         model = make(**arguments, seed=0)
         model.load_state_dict(tensors)

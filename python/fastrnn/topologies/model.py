@@ -323,10 +323,10 @@ def recurrent(
     hidden: int,
     num_layers: int,
     bidirectional: bool,
-    dtype: np.dtype[Any],
+    dtype: str,
     rng: np.random.Generator,
 ) -> Recurrent:
     """The recurrent layers of a model, by the name of their cell."""
     make = CELLS[_check.choice("cell", cell, tuple(CELLS))]
     seed = int(rng.integers(2**63))
-    return make(inputs, hidden, num_layers, bidirectional=bidirectional, dtype=dtype.name, seed=seed)
+    return make(inputs, hidden, num_layers, bidirectional=bidirectional, dtype=dtype, seed=seed)

@@ -38,7 +38,7 @@ class NToN(Model):
             independent labels, binary cross entropy) or "linear" (K numbers, mean squared error).
         num_layers: recurrent layers, each reading the one below.
         bidirectional: a second recurrence from the end of each sequence.
-        dtype: "float32" or "float64".
+        dtype: "float32" or "float64"; "bfloat16": float32, with products of the recurrent layer as in `RNN`.
         seed: of the initial weights; None takes others each time.
 
     Raises:
@@ -68,6 +68,8 @@ class NToN(Model):
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
+        numbers, bfloat16 = _check.layer_dtype(dtype)
+        kind = "bfloat16" if bfloat16 else numbers.name
         arguments = {
             "cell": cell,
             "inputs": inputs if isinstance(inputs, Embedding) else _check.size("inputs", inputs),
@@ -76,12 +78,11 @@ class NToN(Model):
             "activation": _check.choice("activation", activation, tuple(OUTPUTS)),
             "num_layers": _check.size("num_layers", num_layers),
             "bidirectional": _check.flag("bidirectional", bidirectional),
-            "dtype": _check.compute_dtype(dtype).name,
+            "dtype": kind,
         }
-        numbers = _check.compute_dtype(dtype)
         rng = np.random.default_rng(_check.seed(seed))
         self._inputs = Inputs(inputs, numbers, rng)
-        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, bidirectional, numbers, rng)
+        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, bidirectional, kind, rng)
         self.readout = Readout(self.rnn.output_size, outputs, numbers, rng)
         parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, "readout": self.readout}
         super().__init__(arguments, parts, activation, outputs)
