@@ -35,8 +35,10 @@ struct AddEpilogue {
       store_first(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes);
     if (!squares) return;
     SquareSum<T> sum = *squares;
-    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)  // sums beyond n may be NaN
-      sum.add(load_first(dW + r * ld + c * Vec::kLanes, n - c * Vec::kLanes));
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c) {
+      const Index left = n - c * Vec::kLanes;  // sums beyond n may be NaN
+      sum.add(left >= Vec::kLanes ? sums[r][c] : load_first(dW + r * ld + c * Vec::kLanes, left));
+    }
     *squares = sum;
   }
 };
