@@ -149,15 +149,12 @@ class PyNetwork {
       if (!step_states(state, B, single, states, !out.is_none())) return py::none();
       for (int q = 0; q < net_.kernel().states; ++q) before[q] = states[q];
     }
-    py::array y;
+    if (!out.is_none() && !py::isinstance<py::array>(out)) return py::none();
+    py::array y = out.is_none() ? new_output(B, single) : py::reinterpret_borrow<py::array>(out);
     if (!out.is_none()) {
-      if (!py::isinstance<py::array>(out)) return py::none();
-      y = py::reinterpret_borrow<py::array>(out);
       if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.shape().H ||
           y.shape(y.ndim() - 1) != net_.shape().H)
         return py::none();
-    } else {
-      y = single ? py::array_t<T>(net_.shape().H) : py::array_t<T>({B, net_.shape().H});
     }
     if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
     if (!out.is_none() && overlap(B, input, y, states)) return py::none();
@@ -224,6 +221,10 @@ class PyNetwork {
       const py::array a = py::cast<py::array>(all[size_t(q)]);
       at[q] = dense<T>(a, net_.parts() * B * net_.shape().H, "a state is not (parts,B,H)");
     }
+  }
+
+  py::array new_output(Index B, bool single) const {
+    return single ? py::array_t<T>(net_.shape().H) : py::array_t<T>({B, net_.shape().H});
   }
 
   bool step_states(const py::object& state, Index B, bool single, T** at, bool write) const {
