@@ -19,6 +19,7 @@ EAGER = {
     "fastrnn._core",
     "fastrnn.layers",
     "fastrnn.recurrent",
+    "fastrnn.results",
     "fastrnn.runtime",
 }
 

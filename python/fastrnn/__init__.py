@@ -10,7 +10,7 @@ Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`. Models that are tra
 from typing import TYPE_CHECKING
 
 from .layers import GRU, LSTM, RNN
-from .recurrent import Gradients, Stats, Tape
+from .results import Gradients, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:

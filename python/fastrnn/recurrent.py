@@ -10,72 +10,16 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _check, _core
+from .results import Gradients, State, Stats, Tape, empty
 from .runtime import active, available
 
 _Array = npt.NDArray[Any]
-_LARGE = 1 << 14  # elements
-State = Any  # an array (L*D,B,H), or for cells with several states a tuple of such arrays
-
-
-@dataclass(frozen=True)
-class Stats:
-    """What backward measured on the way.
-
-    Attributes:
-        norm: L2 norm of `Gradients.flat` as it was stored.
-    """
-
-    norm: float
-
-
-@dataclass(frozen=True, eq=False)
-class Gradients:
-    """What `backward` returns.
-
-    Attributes:
-        x: gradient of x, in its layout; None where it was not wanted.
-        state: gradient of the initial state, in the form of a state.
-        params: gradients of the parameters by name, views of `flat`.
-        flat: all of them in one array, laid out like `net.flat`.
-        stats: see `Stats`.
-    """
-
-    x: _Array | None
-    state: State
-    params: dict[str, _Array]
-    flat: _Array
-    stats: Stats
-
-
-@dataclass
-class Tape:
-    """What one `forward` in training mode leaves for one `backward`.
-
-    It holds copies of all that it needs: x, y and states may be overwritten in between.
-    """
-
-    _core: Any = field(repr=False)
-    _unbatched: bool = field(repr=False)
-
-    @property
-    def used(self) -> bool:
-        """Whether a backward pass has consumed this tape."""
-        return bool(self._core.used)
-
-
-def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Array:
-    """A new array for results. The memory of a large one comes back at its end, for the next call: the system would
-    take it back page by page, and filling new pages costs a tenth of a training step of 2 MB of weights."""
-    if math.prod(shape) < _LARGE:
-        return np.empty(shape, dtype)
-    return _core.empty(shape, dtype == np.float64)
 
 
 class Recurrent:
@@ -292,7 +236,7 @@ class Recurrent:
         )
         count = sum(math.prod(shape) for shape, _ in self._layout.values())
         gradients = (
-            _empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
+            empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
         )
         dx, dx_rows = (
             self._new(T, B, self.input_size, unbatched)
@@ -366,12 +310,12 @@ class Recurrent:
     def _new(self, T: int, B: int, n: int, unbatched: bool) -> tuple[_Array, _Array]:
         """An array in the layout of x, and its view (T,B,n)."""
         if unbatched:
-            a = _empty((T, n), self.dtype)
+            a = empty((T, n), self.dtype)
             return a, a[:, None]
         if self.batch_first:
-            a = _empty((B, T, n), self.dtype)
+            a = empty((B, T, n), self.dtype)
             return a, a.transpose(1, 0, 2)
-        a = _empty((T, B, n), self.dtype)
+        a = empty((T, B, n), self.dtype)
         return a, a
 
     @staticmethod
