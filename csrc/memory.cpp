@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "memory.h"
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <new>
 #include <vector>
 #if defined(__unix__) || defined(__APPLE__)
 #include <pthread.h>
+#include <unistd.h>
 #endif
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -44,6 +46,14 @@ void system_free(void* p) {
 #else
   std::free(p);
 #endif
+}
+
+size_t physical_memory() {
+#if defined(_SC_PHYS_PAGES)
+  const long pages = sysconf(_SC_PHYS_PAGES), size = sysconf(_SC_PAGESIZE);
+  if (pages > 0 && size > 0) return size_t(pages) * size_t(size);
+#endif
+  return 0;
 }
 
 struct Cache {
@@ -85,10 +95,11 @@ struct Cache {
 
   void give(void* data, size_t size) {
     std::lock_guard<std::mutex> lock(mutex);
-    if (size > Buffer::kCachedBytes) return system_free(data);
+    const size_t limit = Buffer::cached_limit();
+    if (size > limit) return system_free(data);
     items.push_back({data, size});  // never throws: what would not fit has been freed
     bytes += size;
-    while (bytes > Buffer::kCachedBytes || items.size() >= 64) {
+    while (bytes > limit || items.size() >= 64) {
       system_free(items.front().data);
       bytes -= items.front().size;
       items.erase(items.begin());
@@ -103,6 +114,11 @@ struct Cache {
   }
 };
 }  // namespace
+
+size_t Buffer::cached_limit() {
+  static const size_t limit = std::clamp(physical_memory() / 16, size_t(256) << 20, size_t(1) << 30);
+  return limit;
+}
 
 Buffer::Buffer(size_t bytes) : size_(rounded(bytes ? bytes : 1)) {
   if (size_ < bytes) throw std::bad_alloc();

@@ -7,7 +7,7 @@
 namespace fastrnn {
 
 // Uninitialised memory, aligned to 64 bytes, on 2 MB pages where it is large. A freed buffer waits for the next
-// request that it fits, up to kCachedBytes in all. Throws std::bad_alloc.
+// request that it fits, up to cached_limit() bytes in all. Throws std::bad_alloc.
 class Buffer {
  public:
   Buffer() = default;
@@ -21,7 +21,8 @@ class Buffer {
   }
   template <class T> T* as() const { return static_cast<T*>(data_); }
 
-  static constexpr size_t kCachedBytes = size_t(256) << 20;
+  // A sixteenth of the memory of the machine, from 256 MB to 1 GB: what a training step of a large batch takes
+  static size_t cached_limit();
 
  private:
   void* data_ = nullptr;
