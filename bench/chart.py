@@ -74,7 +74,9 @@ def draw(reports: list[dict[str, Any]], path: Path) -> None:
     where = f"{first['environment']['cpu']}, {threads}, float32" + (
         f", {first['target']}" if first["target"] else ""
     )
-    figure.suptitle(f"Time of the best peer / fastrnn's: right of 1 fastrnn is faster ({where})", fontsize=11)
+    figure.suptitle(
+        f"Time of the best peer / fastrnn's: right of 1 fastrnn is faster\n({where})", fontsize=11
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 

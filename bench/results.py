@@ -37,8 +37,10 @@ def read(path: Path) -> dict[str, Any]:
         results = report["results"]
         complete = all(name in result for result in results for name in NEEDED)
         usable = complete and all(result["microseconds"]["fastrnn"] > 0 for result in results)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise Unusable(f"{path}: {type(error).__name__}: {error}") from error
+    except (KeyError, TypeError):
+        results, usable = [], False
     if not results or not usable:
         raise Unusable(f"{path} has no complete results of run.py")
     return dict(report)

@@ -21,7 +21,7 @@ from typing import Any
 
 from cases import GATES, MODES, Case, grid
 from clients import clients
-from environment import environment, load
+from environment import environment, load, processors
 from footprint import footprint
 from limits import UNLIMITED, pin
 from measure import Disagreement, measure
@@ -46,9 +46,17 @@ def listed(*choices: str) -> Any:
     return parse
 
 
+def positive(text: str) -> int:
+    """A number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is less than 1")
+    return number
+
+
 def shape(text: str) -> tuple[int, int, int, int]:
     """T,B,I,H."""
-    T, B, I, H = map(int, text.split(","))  # noqa: E741
+    T, B, I, H = map(positive, text.split(","))  # noqa: E741
     return T, B, I, H
 
 
@@ -62,13 +70,22 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--peers", type=listed(*NAMES), default=list(NAMES), help=", ".join(NAMES))
     parser.add_argument("--cells", type=listed(*GATES), default=list(GATES), help=", ".join(GATES))
     parser.add_argument("--modes", type=listed(*MODES), default=list(MODES), help=", ".join(MODES))
-    parser.add_argument("--threads", type=int, default=1, help="of every peer (default: 1)")
+    parser.add_argument("--threads", type=positive, default=1, help="of every peer (default: 1)")
     parser.add_argument("--clients", action="store_true", help="cases of real clients instead of the grid")
     parser.add_argument("--shapes", type=shape, nargs="+", metavar="T,B,I,H", help="instead of the grid")
-    parser.add_argument("--rounds", type=int, help="instead of as many as a call's length suggests")
+    parser.add_argument("--rounds", type=positive, help="instead of as many as a call's length suggests")
     parser.add_argument("--target", choices=("avx2",), help="hold every peer to these instructions")
     parser.add_argument("--output", type=Path, metavar="F.json")
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if options.threads > processors():
+        parser.error(f"--threads {options.threads} is more than the {processors()} processors at hand")
+    if options.clients and options.shapes:
+        parser.error("--clients have shapes of their own, so --shapes does not go with it")
+    if not chosen(options):
+        parser.error("no case has these cells and modes")
+    if options.output and not options.output.parent.is_dir():
+        parser.error(f"--output {options.output}: there is no such folder")
+    return options
 
 
 def chosen(options: argparse.Namespace) -> list[Case]:

@@ -30,10 +30,11 @@ def _mean(values: list[float]) -> str:
 
 
 def summary(results: list[Result]) -> str:
-    """Geometric means of the ratios, for each mode and cell: peer's time / ours."""
+    """Geometric means of the ratios, for each mode and cell: peer's time / ours. Training of one step is apart."""
     groups: defaultdict[tuple[str, str], list[Result]] = defaultdict(list)
     for result in results:
-        groups[result["mode"], result["cell"]].append(result)
+        alone = result["mode"] == "train" and result["T"] == 1
+        groups[result["mode"] + ", one step" * alone, result["cell"]].append(result)
     rows = []
     for (mode, cell), members in groups.items():
         torch = [r["ratio"]["torch"] for r in members if "torch" in r["ratio"]]

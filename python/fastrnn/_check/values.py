@@ -64,7 +64,7 @@ def compute_dtype(value: object) -> np.dtype[Any]:
 
 def layer_dtype(value: object) -> tuple[np.dtype[Any], bool]:
     """The dtype of arrays, and whether products multiply numbers rounded to bfloat16 (then float32)."""
-    if isinstance(value, str) and value == "bfloat16":
+    if value == "bfloat16" or getattr(value, "__name__", None) == "bfloat16":  # ml_dtypes.bfloat16
         return np.dtype(np.float32), True
     try:
         return compute_dtype(value), False
