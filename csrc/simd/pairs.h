@@ -4,7 +4,7 @@
 // A bfloat16 is the upper half of a float: the same range, 8 bits of precision. Two neighbours of a reduction, k and
 // k + 1, share 32 bits, as the instruction of AVX512_BF16 wants them: it multiplies both pairs and adds both products
 // to a sum, twice the work of a float FMA. Elsewhere the halves are widened by shifts and multiplied one after the
-// other; that still reads half the memory.
+// other: the same network everywhere, but slower than float.
 #pragma once
 #include "../api.h"
 #include "vec.h"

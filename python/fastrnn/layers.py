@@ -29,7 +29,8 @@ class RNN(Recurrent):
         bidirectional: each layer also runs from the end to the start; y holds both, (T,B,2H).
         dtype: float32 or float64, of parameters and results. "bfloat16": parameters and results are float32, but what
             products multiply (weights, x, h, and gradients on their way back) is rounded to bfloat16, 8 bits of
-            precision; about twice as fast where the processor has AVX512_BF16 (docs/performance.md).
+            precision; about twice as fast where the processor has AVX512_BF16, slower elsewhere
+            (docs/performance.md).
         seed: of the initial values U(-1/sqrt(H), 1/sqrt(H)), drawn by numpy.random.default_rng(seed).
 
     Raises:

@@ -65,7 +65,7 @@ class Tape:
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> _Array:
     """A new array for results. The memory of a large one comes back at its end, for the next call: the system would
-    take it back page by page, and filling new pages costs a tenth of a training step of 2 MB of weights."""
+    take its pages and clear others, 4 % of the time of inference at (T,B,I,H) = 784, 32, 1, 128."""
     if math.prod(shape) < _LARGE:
         return np.empty(shape, dtype)
     return _core.empty(shape, dtype == np.float64)
