@@ -14,21 +14,26 @@ static_assert(sizeof(Index) == 8, "sizes of buffers are computed in 64 bits");
 
 constexpr int kMaxState = 2;  // most states of any cell in cells.def
 
-// T steps, B batch, I input, H hidden; R rows in all: T B, or the sum of the lengths
+// T steps, B batch, I input, H hidden; R rows in all: T B, or the sum of the lengths; P the width of h and y, which is H
+// unless the cell projects it
 struct Dims {
-  Index T, B, I, H, R;
+  Index T, B, I, H, R, P;
 };
 
 // How the batch is walked. Internally row b is row order[b] of the user, rows are sorted by falling length, and only
 // rows that are not finished take part in a step: row s, b of the recurrence is number first[s] + b of R, and padding
 // costs nothing. A null array stands for the batch where it would say nothing: every row has T steps, in the order
 // of the user.
+//
+// A call may run a segment of the recurrence: its step s is step begin + s of `total`. Segments follow each other, up in
+// forward and down in backward, with the same arrays of the user; the last one of them in time treats the padding.
 struct Steps {
-  const Index* first;          // (T+1) null: s B
-  const Index* order;          // (B)   null: b
-  const Index* lengths;        // (B)   of internal rows, falling. Null: T
-  const unsigned char* reset;  // (T,B) of the user, contiguous: no state passes between steps t-1 and t. Null: none
-  bool reversed;               // step s of a row is t = length-1-s instead of t = s
+  const Index* first;  // (total+1) null: s B
+  const Index* order;  // (B)   null: b
+  const Index* lengths;  // (B)   of internal rows, falling. Null: total
+  const unsigned char* reset;  // (total,B) of the user, contiguous: no state passes between steps t-1 and t. Null: none
+  bool reversed;  // step s of a row is t = length-1-s instead of t = s
+  Index begin, total;
 };
 
 // A matrix (T,B,n) of the user whose rows are contiguous and lie anywhere: row t, b begins at p + t step + b row
@@ -55,48 +60,73 @@ struct Team {
 template <class T>
 struct Weights {
   T *W_ih, *W_hh;  // (G*H,I) (G*H,H)
-  T *b_ih, *b_hh;  // (G*H) each, or both null
-  T* unit;         // (kUnit*H) parameters of single units, null for cells without
+  T *b_ih, *b_hh;  // (G*H) each
+  T* unit;  // (kUnit*H) parameters of single units, null for cells without
+  T* W_hr;  // (P,H) null for cells that do not project
 };
 
 template <class T>
 struct ForwardArgs {
   Dims dims;
   Steps steps;
-  const T* packed;         // weights as pack left them, packed_size
-  Rows<const T> x;         // (T,B,I)
+  const T* packed;  // weights as pack left them, packed_size
+  Rows<const T> x;  // (T,B,I)
   const T* s0[kMaxState];  // (B,H) each: h0, c0. Null: zeros
-  Rows<T> y;               // (T,B,H) out, 0 past the end of a row
-  T* sT[kMaxState];        // (B,H) each, out: the states at the end of each row
-  T* tape;                 // tape_size, out: what backward needs. Null: inference
-  T* scratch;              // forward_scratch_size
+  Rows<T> y;  // (T,B,H) out, 0 past the end of a row
+  T* sT[kMaxState];  // (B,H) each, out: the states at the end of each row
+  T* tape;  // tape_size, out: what backward needs. Null: inference
+  T* scratch;  // forward_scratch_size
+};
+
+// Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it; both
+// together once clamped; and how many of their numbers were clamped
+struct StepNorms {
+  double dh, dc, clamped, count;
+};
+
+// What happens to dh and dc of each step before they flow on, and what is measured of them
+template <class T>
+struct StepControl {
+  T value;  // each number is clamped to [-value, value]; infinity: none
+  double norm;  // a row [dh ; dc] longer than it is scaled to it; infinity: none
+  StepNorms* norms;  // (total,B) of the user; written where a row takes part in a step
+};
+
+// Over the gradients of the parameters as they were stored: sums of squares before and after they were clamped, and
+// how many were
+struct GradientSums {
+  double before, after, clamped;
 };
 
 template <class T>
 struct BackwardArgs {
   Dims dims;
   Steps steps;
-  Weights<const T> weights;    // the biases are not read
-  Rows<const T> x;             // as forward had it
-  T* tape;                     // of forward; destroyed: dG replaces what was saved
-  Rows<const T> dy;            // (T,B,H)
-  const T* dsT[kMaxState];     // (B,H) each: dhT, dcT. Null: zeros
-  Rows<T> dx;                  // (T,B,I) written, 0 past the end of a row; p null: not wanted
-  bool add_dx;                 // dx is added to instead (second direction of a layer)
-  T* ds0[kMaxState];           // (B,H) each, written
+  Weights<const T> weights;  // the biases are not read
+  Rows<const T> x;  // as forward had it
+  T* tape;  // of forward, of this segment; destroyed: dG replaces what was saved
+  Rows<const T> dy;  // (T,B,H)
+  const T* dsT[kMaxState];  // (B,H) each: dhT, dcT. Null: zeros. Read by the segment that runs first, the last in time
+  Rows<T> dx;  // (T,B,I) written, 0 past the end of a row; p null: not wanted
+  bool add_dx;  // dx is added to instead (second direction of a layer)
+  T* ds0[kMaxState];  // (B,H) each, written by the segment that ends at step 0
   Weights<T> gradients;
-  bool fresh;                  // gradients are written, not added to: what stands there was never set
-  double* square_sum;          // written: sum of the squares of the gradients as stored
-  T* scratch;                  // backward_scratch_size
+  bool fresh;  // gradients are written, not added to: what stands there was never set. The same in
+  // all segments, whose sums go on to the same bits
+  T value;  // gradients of parameters are clamped to [-value, value]; infinity: none
+  const StepControl<T>* control;  // null: neither clipped nor measured
+  GradientSums* sums;  // written, by the segment that ends at step 0
+  T* scratch;  // backward_scratch_size; stays as it is from segment to segment
 };
 
 // One cell at one precision for one instruction set. pack, forward and backward are called by every member of the
 // team, with the same bits for any team.
 template <class T>
 struct Kernel {
-  const char* id;    // lstm_f32__avx512
+  const char* id;  // lstm_f32__avx512
   const char* cell;  // lstm
   int gates, states, unit_parameters;
+  int row_multiple;  // gradients keep their bits where segments end after a multiple of so many rows from the end
   // Sizes of buffers grow with I, so that a network asks once for the scratch of its widest layer.
   Index (*packed_size)(Dims);
   Index (*tape_size)(Dims);
@@ -111,7 +141,7 @@ template <class T>
 struct AdamArgs {  // all (n); torch.optim.Adam, AdamW where `decoupled`
   T* parameter;
   const T* gradient;  // multiplied by `scale` before anything else
-  T *m, *v;           // moments
+  T *m, *v;  // moments
   Index n;
   T lr, beta1, beta2, eps, weight_decay, scale;
   T correction1, correction2;  // 1 - beta1^step, sqrt(1 - beta2^step)
@@ -134,7 +164,7 @@ struct PointwiseKernels {
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
   double (*square_sum)(const T* a, Index n);
-  void (*gather)(const T* table, Index width, const Index* ids, Index n, T* out);       // out[k] = table[ids[k]]
+  void (*gather)(const T* table, Index width, const Index* ids, Index n, T* out);  // out[k] = table[ids[k]]
   void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
 };
 

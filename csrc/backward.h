@@ -9,23 +9,62 @@
 // summed in one fixed order whatever the team, so that the gradients have the same bits.
 //
 // A row joins the loop at its last step, and a reset cuts it: there dG_{s+1} is a pointer to zeros.
+//
+// StepControl: dh and dc are clamped and squared where the cell runs. The backward of a cell is linear in them, so a row
+// that turns out too long is scaled afterwards, by its dG and what it carries.
+//
+// A segment begins where the one after it in time ended: dG of that one's step 0, and what is carried, stay in scratch.
 #pragma once
 #include "weight_gradients.h"
 FR_NAMESPACE_BEGIN
+// Clamps dh and dc of a block of units of one row, and measures them
+template <class Vec, class T = typename Vec::Scalar>
+struct BlockControl {
+  static constexpr int L = Vec::kLanes;
+  const T limit;
+  const Index n;  // units are left: sums beyond may be NaN
+  StepNorms norms = {};
+
+  FR_FN double squares(const Vec a) const {
+    SquareSum<T> sum;
+    sum.add(n < L ? first_lanes(a) : a);
+    return sum.total();
+  }
+  FR_FN Vec first_lanes(const Vec a) const {
+    T lanes[L];
+    a.store(lanes);
+    return load_first(lanes, n);
+  }
+  // d as it goes on; the square of its norm goes to `arrived`
+  FR_FN Vec control(const Vec d, double& arrived) {
+    arrived = squares(d);
+    if (limit == T(__builtin_inf())) {
+      norms.clamped += arrived;
+      return d;
+    }
+    const Vec clamped = clamp(d, limit);
+    norms.clamped += squares(clamped);
+    norms.count += squares(where_positive(d - Vec(limit), Vec(1)) + where_positive(-d - Vec(limit), Vec(1)));
+    return clamped;
+  }
+};
+
 // Runs the backward of the cell on the sums dG_{s+1} W_hh
 template <class Cell, class Vec, class E, class T = typename Vec::Scalar>
 struct StepBackwardEpilogue {
   using Map = Layout<Cell, Vec, E>;
-  T* gates;              // rows of this step: saved in, dpre out
+  T* gates;  // rows of this step: saved in, dpre out
   const T* const* prev;  // rows of states before the step
-  const T* states;       // after the step
+  const T* states;  // after the step
   const T* unit_parameters;
   const T* const* dy;
-  T* carried;            // [row][state][padded H]: dstate of s+1 in, of s out
+  T* carried;  // [row][state][padded H]: dstate of s+1 in, of s out
   Index gates_ld, state_ld, padded, H;
-  T* rounded;            // rows of dpre as the operand of the next product, where it is rounded
-  Index joining;         // rows from here on are at their last step: the gradient of hT arrives in carried even
-                         // where the cell carries no h
+  T* rounded;  // rows of dpre as the operand of the next product, where it is rounded
+  Index joining;  // rows from here on are at their last step: the gradient of hT arrives in carried even
+  // where the cell carries no h
+  T limit;  // of dh and dc
+  StepNorms* blocks;  // [row][unit block] out; null: neither clipped nor measured
 
   template <int kRows, int kColumns>
   FR_FN void begin(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
@@ -50,19 +89,25 @@ struct StepBackwardEpilogue {
       FR_LOOP for (int c = 0; c < kColumns; ++c) run_cell(copy[r][c], row + r, unit + c);
   }
 
-  FR_FN void run_cell(const Vec dh, Index b, Index unit) const {
+  FR_FN void run_cell(Vec dh, Index b, Index unit) const {
     const Index j = unit * Map::L;
     T* const gate = gates + b * gates_ld + unit * Map::kSlots * Map::L;
     T* const carry = carried + b * state_ld + j;
     Vec saved[Cell::kSaved], before[Cell::kState], dstate[Cell::kState], dpre[Cell::kPre], dm;
     FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(gate + s * Map::L);
     FR_UNROLL for (int q = 0; q < Cell::kState; ++q) before[q] = Vec::load(prev[b] + q * padded + j);
+    BlockControl<Vec> control{limit, H - j};
+    if (blocks) dh = control.control(dh, control.norms.dh);
     dstate[0] = dh;
     FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q] = Vec::load(carry + q * padded);
     const auto own = load_unit<Cell, Vec>(unit_parameters, unit);
     const Vec after = Vec::load(states + b * state_ld + Cell::kMemory * padded + j);
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
+    if (blocks) {
+      if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.control(dstate[Cell::kMemory], control.norms.dc);
+      blocks[b * (padded / Map::L) + unit] = control.norms;
+    }
     Cell::update_backward(saved, own, before, dstate, dpre);
     FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) {
       store_units(gate + s * Map::L, dpre[s], H - j);
@@ -110,9 +155,10 @@ struct Backward {
 
   struct Scratch {
     Carve<T> carve;
-    // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step, and rounded dG of
-    // two steps that take turns
-    T *W_hh, *W_ih, *unit_parameters, *carried, *rounded;
+    // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step, rounded dG of
+    // two steps that take turns, dG of the first step of the segment after this one, norms of the step
+    T *W_hh, *W_ih, *unit_parameters, *carried, *rounded, *entering;
+    StepNorms* norms;
     // of the thread: zeros, rounded dG of a chunk of dX, rows of the step, rows of the chunk
     T *zeros = nullptr, *rounded_chunk = nullptr;
     const T **dG = nullptr, **prev = nullptr, **dy = nullptr;
@@ -124,6 +170,8 @@ struct Backward {
       unit_parameters = carve.take(map.padded() * Cell::kUnit);
       carried = carve.take(d.B * map.state_ld());
       rounded = carve.take(2 * d.B * rounded_ld(d));
+      entering = carve.take(Map::kHalf ? 0 : d.B * map.gates_ld());
+      norms = carve.template take_as<StepNorms>(d.B * map.blocks());
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(zero_count(d));
@@ -170,11 +218,17 @@ struct Backward {
   }
   // dG of row b of a step as the operand of a product
   T* operand_of(Index s, Index b) const {
-    if (Map::kHalf) return scratch.rounded + (s % 2 * d.B + b) * rounded_ld(d);
-    return gates(s) + b * map.gates_ld();
+    if (Map::kHalf) return scratch.rounded + ((args.steps.begin + s) % 2 * d.B + b) * rounded_ld(d);
+    return (s < d.T ? gates(s) : scratch.entering) + b * map.gates_ld();
   }
 
   void prepare(Range rows) const {
+    copy_or_zero<T>(nullptr, scratch.zeros, zero_count(d));
+    if (walk.last_segment()) begin(rows);
+    team.barrier(team.context);
+  }
+
+  void begin(Range rows) const {
     pack_columns<Cell, Vec, E, false>(d, args.weights.W_hh, d.H, reinterpret_cast<E*>(scratch.W_hh),
                                    part(panel_count<kPanel>(map.blocks()), team.rank, team.size));
     if (args.dx.p)
@@ -182,11 +236,9 @@ struct Backward {
                                     part(panel_count<kPanel>(map.input_blocks()), team.rank, team.size));
     if constexpr (Cell::kUnit > 0)
       if (team.rank == 0) pack_unit<Cell, Vec>(d, args.weights.unit, scratch.unit_parameters);
-    copy_or_zero<T>(nullptr, scratch.zeros, zero_count(d));
     for (Index b = rows.begin; b < rows.end; ++b)
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * d.H : nullptr, carried(b, q), d.H);
-    team.barrier(team.context);
   }
 
   void step(Index s) const {
@@ -200,24 +252,60 @@ struct Backward {
     }
     const StepBackwardEpilogue<Cell, Vec, E> epilogue{
         gates(s), scratch.prev, states_before(s + 1), scratch.unit_parameters, scratch.dy, scratch.carried,
-        map.gates_ld(), map.state_ld(), map.padded(), d.H, operand_of(s, 0), joining};
+        map.gates_ld(), map.state_ld(), map.padded(), d.H, operand_of(s, 0), joining,
+        args.control ? args.control->value : T(0), args.control ? scratch.norms : nullptr};
     const Packed<E> weights = columns(scratch.W_hh, map.blocks(), s % 2 != 0);
     RowOperand<E> dG = dG_operand(false);
     if (!joining) dG.runs = 0;
     if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, panels(), epilogue);
     else product<Vec, kPanel, 1>(dG, weights, rows, panels(), epilogue);
+    if (args.control) control(s, rows);
     if (args.steps.reset) cut_carried(s, rows);
+  }
+
+  Range own_blocks() const {
+    const Index count = panel_count<kPanel>(map.blocks());
+    return {part(map.blocks(), panels().begin, count).begin, part(map.blocks(), panels().end, count).begin};
   }
 
   // Nothing is carried across a reset. Only the units of this thread: others may still be at work on theirs.
   void cut_carried(Index s, Range rows) const {
-    const Index count = panel_count<kPanel>(map.blocks());
-    const Index begin = part(map.blocks(), panels().begin, count).begin * Map::L;
-    const Index end = part(map.blocks(), panels().end, count).begin * Map::L;
+    const Range own = own_blocks();
     for (Index b = rows.begin; b < rows.end; ++b)
       if (walk.cut(s, b))
         for (int q = Cell::kCarried; q < Cell::kState; ++q)
-          copy_or_zero<T>(nullptr, carried(b, q) + begin, end - begin);
+          copy_or_zero<T>(nullptr, carried(b, q) + own.begin * Map::L, (own.end - own.begin) * Map::L);
+  }
+
+  // The norms of the rows of a step are there, of all units: in the order of the units, so that the bits are the same for
+  // any team
+  void control(Index s, Range rows) const {
+    if (team.split_units && !alone) team.barrier(team.context);
+    for (Index b = rows.begin; b < rows.end; ++b) {
+      StepNorms sum = {};
+      for (const StepNorms *at = scratch.norms + b * map.blocks(), *end = at + map.blocks(); at < end; ++at) {
+        sum.dh += at->dh, sum.dc += at->dc;
+        sum.clamped += at->clamped, sum.count += at->count;
+      }
+      if (!team.split_units || team.rank == 0)
+        args.control->norms[walk.time(s, b) * d.B + walk.user_row(b)] = sum;
+      const double norm = args.control->norm;
+      if (sum.clamped > norm * norm) scale_row(s, b, T(norm / __builtin_sqrt(sum.clamped)));
+    }
+  }
+
+  void scale_row(Index s, Index b, const T factor) const {
+    const Range own = own_blocks();
+    const auto scale = [&](T* p) { (Vec::load(p) * Vec(factor)).store(p); };
+    T* const dG = gates(s) + b * map.gates_ld();
+    for (Index unit = own.begin; unit < own.end; ++unit) {
+      for (int slot = 0; slot < Cell::kPre; ++slot) {
+        const Index at = (unit * Map::kSlots + slot) * Map::L;
+        scale(dG + at);
+        if constexpr (Map::kHalf) store_halves(halves(operand_of(s, b)) + at / 2, Vec::load(dG + at));
+      }
+      for (int q = Cell::kCarried; q < Cell::kState; ++q) scale(carried(b, q) + unit * Map::L);
+    }
   }
 
   // dh0 = dG_0 W_hh, plus what is carried past the product
@@ -234,6 +322,13 @@ struct Backward {
     for (Index b = rows.begin; b < rows.end; ++b)
       for (int q = 1; q < Cell::kState; ++q)
         copy_or_zero<T>(carried(b, q), args.ds0[q] + walk.user_row(b) * d.H, d.H);
+  }
+
+  // dG of step 0, for the segment before this one
+  void keep_first_step(Range rows) const {
+    const Index end = Map::kHalf ? 0 : smaller(rows.end, walk.active(0));
+    for (Index b = rows.begin; b < end; ++b)
+      copy_or_zero<T>(gates(0) + b * map.gates_ld(), scratch.entering + b * map.gates_ld(), map.gates_ld());
   }
 
   // dX = dG W_ih, in chunks of rows that stay in L2 while all panels pass
@@ -255,9 +350,9 @@ struct Backward {
                               {0, panel_count<kPanel>(map.input_blocks())},
                               StoreEpilogue<Vec>{args.add_dx ? scratch.dx : nullptr, scratch.dx, d.I});
     }
-    if (args.add_dx) return;
+    if (args.add_dx || !walk.last_segment()) return;
     for (Index b = rows.begin; b < rows.end; ++b)
-      for (Index t = walk.length(b); t < d.T; ++t)
+      for (Index t = walk.whole_length(b); t < args.steps.total; ++t)
         copy_or_zero<T>(nullptr, args.dx.p + t * args.dx.step + walk.user_row(b) * args.dx.row, d.I);
   }
 
@@ -276,7 +371,8 @@ struct Backward {
     steps();
     alone = false;  // what follows has no barrier a step
     team.barrier(team.context);
-    initial_states(rows);
+    if (walk.first_segment()) initial_states(rows);
+    else keep_first_step(rows);
     if (args.dx.p) inputs(rows);
     WeightGradients<Cell, Vec, E>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
   }

@@ -229,7 +229,7 @@ struct Forward {
       const Index user = walk.user_row(b), length = walk.length(b);
       for (int q = 0; q < Cell::kState; ++q)
         copy_or_zero(states_before(length) + b * map.state_ld() + q * map.padded(), args.sT[q] + user * d.H, d.H);
-      for (Index t = length; t < d.T; ++t)
+      for (Index t = walk.whole_length(b); walk.last_segment() && t < args.steps.total; ++t)
         copy_or_zero<T>(nullptr, args.y.p + t * args.y.step + user * args.y.row, d.H);
     }
   }

@@ -2,6 +2,8 @@
 #include "network.h"
 #include <algorithm>
 #include <numeric>
+#include <stdexcept>
+#include <string>
 #include "split.h"
 #include "threads.h"
 namespace fastrnn {
@@ -26,34 +28,59 @@ Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* rese
 
 Steps Batch::steps(bool reversed) const {
   const bool dense = lengths_.empty();
-  return {dense ? nullptr : first_.data(), dense ? nullptr : order_.data(), dense ? nullptr : lengths_.data(),
-          reset_.empty() ? nullptr : reset_.data(), reversed};
+  return {dense ? nullptr : first_.data(),
+          dense ? nullptr : order_.data(),
+          dense ? nullptr : lengths_.data(),
+          reset_.empty() ? nullptr : reset_.data(),
+          reversed,
+          0,
+          T};
 }
 
 template <class T>
 Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel_(kernel), shape_(shape) {
   const Index rows = kernel.gates * shape.H;
-  for (int layer = 0; layer < shape.layers; ++layer)
-    for (int direction = 0; direction < shape.directions; ++direction) {
+  for (int layer = 0; layer < layers(); ++layer)
+    for (int direction = 0, found = 0; direction < 2; ++direction) {
+      if (!(shape.directions[size_t(layer)] >> direction & 1)) continue;
+      const Index inputs = layer ? outputs(layer - 1) : shape.I;
+      parts_.push_back({layer, direction == 1, inputs, found * shape.P, found == 0});
+      ++found;
       const auto add = [&](const char* role, Index count, Index columns) {
         layout_.push_back({layer, direction, role, count, columns, parameter_count_});
         parameter_count_ += count * (columns ? columns : 1);
       };
-      add("weight_ih", rows, inputs(layer));
-      add("weight_hh", rows, shape.H);
-      if (shape.bias) add("bias_ih", rows, 0), add("bias_hh", rows, 0);
+      add("weight_ih", rows, inputs);
+      add("weight_hh", rows, shape.P);
+      if (shape.biases > 0) add("bias_ih", rows, 0);
+      if (shape.biases > 1) add("bias_hh", rows, 0);
       if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
+      if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
     }
 }
 
 template <class T>
 template <class U>
 Weights<U> Network<T>::weights(int part, U* flat) const {
-  const size_t a_part = layout_.size() / size_t(parts());
-  const Parameter* p = layout_.data() + size_t(part) * a_part;
-  const auto at = [&](size_t k) { return flat + p[k].offset; };
-  return {at(0), at(1), shape_.bias ? at(2) : nullptr, shape_.bias ? at(3) : nullptr,
-          kernel_.unit_parameters ? at(a_part - 1) : nullptr};
+  Weights<U> found = {};
+  const size_t a_part = layout_.size() / parts_.size();
+  for (size_t k = size_t(part) * a_part; k < size_t(part + 1) * a_part; ++k) {
+    const std::string role = layout_[k].role;
+    (role == "weight_ih"   ? found.W_ih
+     : role == "weight_hh" ? found.W_hh
+     : role == "bias_ih"   ? found.b_ih
+     : role == "bias_hh"   ? found.b_hh
+     : role == "unit"      ? found.unit
+                           : found.W_hr) = flat + layout_[k].offset;
+  }
+  return found;
+}
+
+template <class T>
+Index Network<T>::widest_input() const {
+  Index widest = 0;
+  for (const Part& part : parts_) widest = std::max(widest, part.inputs);
+  return widest;
 }
 
 template <class T>
@@ -78,10 +105,10 @@ template <class T>
 PackedWeights Network<T>::pack(const T* flat) const {
   PackedWeights packed;
   ThreadLease lease(parameter_count_ >= kManyParameters ? thread_count() : 1);
-  for (int part = 0; part < parts(); ++part) {
-    const Dims d{0, 0, inputs(part / shape_.directions), shape_.H, 0};
+  for (size_t part = 0; part < parts_.size(); ++part) {
+    const Dims d{0, 0, parts_[part].inputs, shape_.H, 0, shape_.P};
     packed.parts.push_back(buffer_of<T>(kernel_.packed_size(d)));
-    const Weights<const T> w = weights(part, flat);
+    const Weights<const T> w = weights(int(part), flat);
     lease.run(lease.size(), true, 0,
               [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
   }
@@ -91,98 +118,179 @@ PackedWeights Network<T>::pack(const T* flat) const {
 template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
                          Rows<T> y, T* const* sT, Tape<T>* tape) const {
-  const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
+  const Dims widest = dims(batch, widest_input());
   ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), true).threads);
-  const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), tape != nullptr));
-  const Index part_size = batch.B * shape_.H, between_size = batch.T * batch.B * outputs();
+  const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
+  const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), keep));
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
-  for (int k = 0; !tape && k < std::min(2, shape_.layers - 1); ++k) outputs_in_turn[k] = buffer_of<T>(between_size);
-
-  Rows<const T> input = x;
+  for (int k = 0; !tape && k < std::min(2, layers() - 1); ++k) outputs_in_turn[k] = between(batch);
   if (tape) {
-    tape->x = buffer_of<T>(batch.T * batch.B * shape_.I);
+    reserve(*tape);
     copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
-    input = read_only(contiguous(tape->x, batch, shape_.I));
   }
-  for (int layer = 0; layer < shape_.layers; ++layer) {
-    Rows<T> output = y;
-    if (layer + 1 < shape_.layers) {
-      if (tape) tape->between.push_back(buffer_of<T>(between_size));
-      output = contiguous(tape ? tape->between.back() : outputs_in_turn[layer % 2], batch, outputs());
+
+  for (size_t number = 0; number < parts_.size(); ++number) {
+    const Part& part = parts_[number];
+    const auto outputs_of = [&](int layer) -> Rows<T> {
+      if (layer == layers() - 1) return y;
+      return contiguous(tape ? tape->between[size_t(layer)] : outputs_in_turn[layer % 2], batch, outputs(layer));
+    };
+    const Rows<T> output = outputs_of(part.layer);
+    Rows<const T> input = x;
+    if (part.layer) input = read_only(outputs_of(part.layer - 1));
+    else if (tape) input = read_only(contiguous(tape->x, batch, shape_.I));
+    ForwardArgs<T> args{dims(batch, part.inputs),
+                        batch.steps(part.reversed),
+                        packed.parts[number].template as<T>(),
+                        input,
+                        {},
+                        {output.p + part.column, output.step, output.row},
+                        {},
+                        keep ? tape->parts[number].template as<T>() : nullptr,
+                        scratch.as<T>()};
+    const auto run = [&] { run_forward(args, lease); };
+    const Index at = Index(number) * batch.B;
+    for (int q = 0; q < kernel_.states; ++q) {
+      args.s0[q] = s0[q] ? s0[q] + at * width(q) : nullptr;
+      args.sT[q] = sT[q] + at * width(q);
     }
-    const Dims d = batch.dims(inputs(layer), shape_.H);
-    const Split split = choose_split(d, kernel_.gates, 1, lease.size(), lease.barriers_pay());
-    for (int direction = 0; direction < shape_.directions; ++direction) {
-      const int part = layer * shape_.directions + direction;
-      ForwardArgs<T> args{d,
-                          batch.steps(direction == 1),
-                          packed.parts[size_t(part)].template as<T>(),
-                          input,
-                          {},
-                          {output.p + direction * shape_.H, output.step, output.row},
-                          {},
-                          nullptr,
-                          scratch.as<T>()};
-      for (int q = 0; q < kernel_.states; ++q) {
-        args.s0[q] = s0[q] ? s0[q] + part * part_size : nullptr;
-        args.sT[q] = sT[q] + part * part_size;
-      }
-      if (tape) {
-        tape->parts.push_back(buffer_of<T>(kernel_.tape_size(d)));
-        args.tape = tape->parts.back().template as<T>();
-      }
-      lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
-    }
-    input = read_only(output);
+    if (!tape || !tape->checkpoints) run();
+    else tape->checkpoints->forward(number, args, run);
   }
 }
 
 template <class T>
-double Network<T>::backward(Tape<T>& tape, const T* flat, Rows<const T> dy, const T* const* dsT, Rows<T> dx,
-                            T* const* ds0, T* gradients, bool fresh) const {
+void Network<T>::run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const {
+  const Split split = choose_split(args.dims, kernel_.gates, 1, lease.size(), lease.barriers_pay());
+  lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
+}
+
+template <class T>
+Buffer Network<T>::between(const Batch& batch) const {
+  Index widest = 0;
+  for (int layer = 0; layer < layers() - 1; ++layer) widest = std::max(widest, outputs(layer));
+  return buffer_of<T>(batch.T * batch.B * widest);
+}
+
+template <class T>
+void Network<T>::reserve(Tape<T>& tape) const {
   const Batch& batch = tape.batch;
-  const Dims widest = batch.dims(std::max(shape_.I, outputs()), shape_.H);
+  tape.x = buffer_of<T>(batch.T * batch.B * shape_.I);
+  for (int layer = 0; layer + 1 < layers(); ++layer) {
+    tape.widths.push_back(outputs(layer));
+    tape.between.push_back(buffer_of<T>(batch.T * batch.B * outputs(layer)));
+  }
+  for (size_t part = 0; !tape.checkpoints && part < parts_.size(); ++part)
+    tape.parts.push_back(buffer_of<T>(kernel_.tape_size(dims(batch, parts_[part].inputs))));
+}
+
+template <class T>
+GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,
+                                  const BackwardRequest<T>& request) const {
+  const Batch& batch = tape.batch;
+  const Dims widest = dims(batch, widest_input());
   ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), true).threads);
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
-  const Index part_size = batch.B * shape_.H;
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
-  for (int k = 0; k < std::min(2, shape_.layers - 1); ++k) d_between[k] = buffer_of<T>(batch.T * batch.B * outputs());
-  double square_sum = 0;  // nothing is allocated from here on: what fails has changed nothing
+  for (int k = 0; k < std::min(2, layers() - 1); ++k) d_between[k] = between(batch);
+  if (tape.checkpoints) tape.checkpoints->reserve(lease.size());
+  GradientSums sums = {};  // nothing is allocated from here on: what fails has changed nothing
 
-  Rows<const T> d_output = dy;
-  for (int layer = shape_.layers - 1; layer >= 0; --layer) {
-    Rows<T> d_input = dx;
-    Rows<const T> input = read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, inputs(layer)));
-    if (layer > 0) { d_input = contiguous(d_between[(layer - 1) % 2], batch, outputs()); }
-    const Dims d = batch.dims(inputs(layer), shape_.H);
-    const Split split = choose_split(d, kernel_.gates, 3, lease.size(), lease.barriers_pay());
-    for (int direction = 0; direction < shape_.directions; ++direction) {
-      const int part = layer * shape_.directions + direction;
-      double part_squares = 0;
-      BackwardArgs<T> args{d,
-                           batch.steps(direction == 1),
-                           weights(part, flat),
-                           input,
-                           tape.parts[size_t(part)].template as<T>(),
-                           {d_output.p + direction * shape_.H, d_output.step, d_output.row},
+  for (int layer = layers() - 1; layer >= 0; --layer) {
+    const bool top = layer == layers() - 1;
+    const Rows<const T> d_output =
+        top ? request.dy : read_only(contiguous(d_between[layer % 2], batch, outputs(layer)));
+    const Rows<T> d_input = layer ? contiguous(d_between[(layer - 1) % 2], batch, outputs(layer - 1)) : request.dx;
+    for (size_t number = 0; number < parts_.size(); ++number) {
+      const Part& part = parts_[number];
+      if (part.layer != layer) continue;
+      GradientSums part_sums = {};
+      const StepControl<T> control{request.step_value, request.step_norm,
+                                   request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
+      BackwardArgs<T> args{dims(batch, part.inputs),
+                           batch.steps(part.reversed),
+                           weights(int(number), flat),
+                           read_only(contiguous(layer ? tape.between[size_t(layer) - 1] : tape.x, batch, part.inputs)),
+                           tape.checkpoints ? nullptr : tape.parts[number].template as<T>(),
+                           {d_output.p + part.column, d_output.step, d_output.row},
                            {},
                            d_input,
-                           direction > 0,
+                           !part.first,
                            {},
-                           weights(part, gradients),
-                           fresh,
-                           &part_squares,
+                           weights(int(number), request.gradients),
+                           request.fresh,
+                           request.value,
+                           request.norms ? &control : nullptr,
+                           &part_sums,
                            scratch.as<T>()};
+      const Index at = Index(number) * batch.B;
       for (int q = 0; q < kernel_.states; ++q) {
-        args.dsT[q] = dsT[q] ? dsT[q] + part * part_size : nullptr;
-        args.ds0[q] = ds0[q] + part * part_size;
+        args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;
+        args.ds0[q] = request.ds0[q] + at * width(q);
       }
-      lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
-      square_sum += part_squares;
+      // The same team for all segments: what they leave in scratch lies where its size says.
+      const Split split = choose_split(args.dims, kernel_.gates, 3, lease.size(), lease.barriers_pay());
+      const auto run = [&] {
+        lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
+      };
+      if (!tape.checkpoints) run();
+      else
+        tape.checkpoints->backward(number, args, packed->parts[number].template as<T>(), run,
+                                   [&](const ForwardArgs<T>& again) { run_forward(again, lease); });
+      sums.before += part_sums.before, sums.after += part_sums.after, sums.clamped += part_sums.clamped;
     }
-    d_output = read_only(d_input);
   }
-  return square_sum;
+  return sums;
+}
+
+// From the end, so that all segments but the first one are of that length, or a little longer where their rows must be
+// a multiple
+template <class T>
+std::vector<Index> Network<T>::segment_bounds(const Batch& batch, Index length) const {
+  std::vector<Index> bounds{batch.T};
+  while (bounds.back() > 0) {
+    Index begin = std::max(bounds.back() - length, Index(0));
+    while (begin > 0 && (batch.R - batch.rows_before(begin)) % kernel_.row_multiple) --begin;
+    bounds.push_back(begin);
+  }
+  std::reverse(bounds.begin(), bounds.end());
+  return bounds;
+}
+
+template <class T>
+Dims Network<T>::longest_segment(const Batch& batch, const std::vector<Index>& bounds) const {
+  Dims most = dims(batch, widest_input());
+  most.T = most.R = 0;
+  for (size_t k = 0; k + 1 < bounds.size(); ++k) {
+    most.T = std::max(most.T, bounds[k + 1] - bounds[k]);
+    most.R = std::max(most.R, batch.rows_before(bounds[k + 1]) - batch.rows_before(bounds[k]));
+  }
+  return most;
+}
+
+template <class T>
+std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budget) const {
+  const auto bytes = [](Index n) { return double(n) * sizeof(T); };
+  double inputs = bytes(batch.T * batch.B * shape_.I), whole = 0, state = 0;
+  for (int layer = 0; layer + 1 < layers(); ++layer) inputs += bytes(batch.T * batch.B * outputs(layer));
+  for (const Part& part : parts_) whole += bytes(kernel_.tape_size(dims(batch, part.inputs)));
+  for (int q = 0; q < kernel_.states; ++q) state += bytes(batch.B * width(q));
+  if (inputs + whole <= budget) return nullptr;
+
+  double least = inputs + whole;
+  for (Index count = 2; count <= batch.T; count += std::max(Index(1), count / 16)) {
+    std::vector<Index> bounds = segment_bounds(batch, (batch.T + count - 1) / count);
+    const Dims most = longest_segment(batch, bounds);
+    const double size =
+        inputs + state * double(bounds.size() - 1) * double(parts_.size()) + bytes(kernel_.tape_size(most)) + 2 * state;
+    least = std::min(least, size);
+    if (size > budget) continue;
+    std::vector<Index> rows;
+    for (Index bound : bounds) rows.push_back(batch.rows_before(bound));
+    return std::make_unique<Checkpoints<T>>(kernel_, most, std::move(bounds), std::move(rows), int(parts_.size()));
+  }
+  throw std::invalid_argument("max_workspace is " + std::to_string(Index(budget)) +
+                              " bytes, but this call needs at least " + std::to_string(Index(least)));
 }
 
 template class Network<float>;

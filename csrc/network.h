@@ -1,24 +1,39 @@
 // SPDX-License-Identifier: MIT
 // Layers and directions of one recurrent network, composed of kernels that each run one of them.
 //
-// Layer l, direction d (1 = reverse) is part l * directions + d. All parameters lie in ONE flat array of the caller,
-// part by part: W_ih, W_hh, b_ih, b_hh, unit parameters. States are (parts,B,H), one array a state.
+// A layer runs forward, in reverse, or both ways; each of its directions is a part, the forward one first. All parameters
+// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr. States are (parts,B,n),
+// one array a state: n is P for h and H for others.
 #pragma once
+#include <algorithm>
 #include <memory>
 #include <vector>
 #include "api.h"
+#include "checkpoints.h"
 #include "memory.h"
+#include "threads.h"
 namespace fastrnn {
 
+enum Directions { kForward = 1, kReverse = 2, kBoth = 3 };
+
 struct NetworkShape {
-  Index I, H;
-  int layers, directions;
-  bool bias;
+  Index I, H, P;  // P: of h and y, H unless the cell projects it
+  std::vector<int> directions;  // of each layer, one of Directions
+  int biases;  // 0, 1: b_ih, 2: b_ih and b_hh
+};
+
+// One direction of one layer
+struct Part {
+  int layer;
+  bool reversed;
+  Index inputs;  // width of its x
+  Index column;  // of the y of its layer, where its own begins
+  bool first;  // of its layer
 };
 
 struct Parameter {
-  int layer, direction;
-  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit
+  int layer, direction;  // direction 1: reverse
+  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr
   Index rows, columns;  // columns 0: a vector
   Index offset;
 };
@@ -30,8 +45,9 @@ class Batch {
   Batch(Index T, Index B, const Index* lengths, const unsigned char* reset);
   Index T, B, R;
   Steps steps(bool reversed) const;
+  Index rows_before(Index step) const { return first_.empty() ? step * B : first_[size_t(step)]; }
   Index length_of_user_row(Index b) const { return user_lengths_.empty() ? T : user_lengths_[size_t(b)]; }
-  Dims dims(Index I, Index H) const { return {T, B, I, H, R}; }
+  Dims dims(Index I, Index H, Index P) const { return {T, B, I, H, R, P}; }
 
  private:
   std::vector<Index> first_, order_, lengths_, user_lengths_;
@@ -47,15 +63,32 @@ struct PackedWeights {
 template <class T>
 struct Tape {
   Batch batch;
-  Buffer x;                      // (T,B,I) a copy, so that the caller may reuse its array; padding is not copied
-  std::vector<Buffer> parts;     // tape of each part
-  std::vector<Buffer> between;   // (T,B,directions*H) outputs of all layers but the last
+  Buffer x;  // (T,B,I) a copy, so that the caller may reuse its array; padding is not copied
+  std::vector<Buffer> parts;  // tape of each part; none where there are checkpoints
+  std::unique_ptr<Checkpoints<T>> checkpoints;
+  std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last
+  std::vector<Index> widths;  // their outputs
 
   void release() {
     x = Buffer();
     parts.clear();
     between.clear();
+    checkpoints.reset();
   }
+};
+
+// What a backward call is given
+template <class T>
+struct BackwardRequest {
+  Rows<const T> dy;  // (T,B,outputs)
+  const T* dsT[kMaxState];  // (parts,B,width) or null
+  Rows<T> dx;  // (T,B,I) p null: not wanted
+  T* ds0[kMaxState];  // (parts,B,width)
+  T* gradients;  // flat; added to, or written where fresh
+  bool fresh;
+  T step_value, value;  // limits of api.h; infinity: none
+  double step_norm;
+  StepNorms* norms;  // (parts,T,B) zeros; null: steps are neither clipped nor measured
 };
 
 template <class T>
@@ -65,8 +98,14 @@ class Network {
 
   const Kernel<T>& kernel() const { return kernel_; }
   const NetworkShape& shape() const { return shape_; }
-  int parts() const { return shape_.layers * shape_.directions; }
-  Index outputs() const { return shape_.directions * shape_.H; }
+  int layers() const { return int(shape_.directions.size()); }
+  const std::vector<Part>& parts() const { return parts_; }
+  Index outputs(int layer) const { return (shape_.directions[size_t(layer)] == kBoth ? 2 : 1) * shape_.P; }
+  Index outputs() const { return outputs(layers() - 1); }
+  bool streams() const {  // whether all layers run forward, so that a step can be computed alone
+    return std::all_of(shape_.directions.begin(), shape_.directions.end(), [](int d) { return d == kForward; });
+  }
+  Index width(int state) const { return state ? shape_.H : shape_.P; }
   const std::vector<Parameter>& layout() const { return layout_; }
   Index parameter_count() const { return parameter_count_; }
 
@@ -76,18 +115,28 @@ class Network {
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
                T* const* sT, Tape<T>* tape) const;
 
-  // Destroys the tape. dx.p null: not wanted. Adds to `gradients` (flat), or writes them where they are fresh, and
-  // returns the sum of squares of what then stands there.
-  double backward(Tape<T>& tape, const T* flat, Rows<const T> dy, const T* const* dsT, Rows<T> dx, T* const* ds0,
-                  T* gradients, bool fresh) const;
+  // Destroys the tape. `packed` is read where the tape has checkpoints.
+  GradientSums backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,
+                        const BackwardRequest<T>& request) const;
+
+  // Checkpoints that keep a tape within `budget` bytes, with what backward adds to them; null where the whole tape is.
+  // Throws std::invalid_argument that names the least that works.
+  std::unique_ptr<Checkpoints<T>> plan(const Batch& batch, double budget) const;
 
  private:
-  Index inputs(int layer) const { return layer ? outputs() : shape_.I; }
+  Index widest_input() const;
+  void reserve(Tape<T>& tape) const;
+  Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
+  void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
+  std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
+  Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;
+  Dims dims(const Batch& batch, Index inputs) const { return batch.dims(inputs, shape_.H, shape_.P); }
   template <class U> Weights<U> weights(int part, U* flat) const;
   static Rows<T> contiguous(const Buffer& buffer, const Batch& batch, Index width);
 
   const Kernel<T>& kernel_;
   const NetworkShape shape_;
+  std::vector<Part> parts_;
   std::vector<Parameter> layout_;
   Index parameter_count_ = 0;
 };

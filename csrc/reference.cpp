@@ -42,7 +42,7 @@ struct Reference {
   static Index tape_size(Dims d) { return kWide * tape_doubles(d); }
   static Index forward_scratch_size(Dims d, int, bool training) { return training ? 0 : tape_size(d); }
   static Index backward_scratch_size(Dims d, int) {
-    return kWide * (G * d.H * (d.I + d.H + 2) + U * d.H + d.H * (Q + P) + d.I);
+    return kWide * (G * d.H * (d.I + d.H + 2) + U * d.H + d.B * d.H * Q + d.H * P + d.I);
   }
 
   static double operand(double value) { return kHalf ? nearest_bfloat(value) : value; }
@@ -108,7 +108,7 @@ struct Reference {
       }
     }
     for (int q = 0; q < Q; ++q) store(states + (length * Q + q) * d.H, d.H, a.sT[q] + user * d.H);
-    for (Index t = length; t < d.T; ++t)
+    for (Index t = walk.whole_length(b); walk.last_segment() && t < a.steps.total; ++t)
       for (Index j = 0; j < d.H; ++j) a.y.p[t * a.y.step + user * a.y.row + j] = 0;
   }
 
@@ -133,10 +133,9 @@ struct Reference {
       b_ih = W_hh + G * d.H * d.H;
       b_hh = b_ih + G * d.H;
       unit = b_hh + G * d.H;
-      dstate = unit + U * d.H;  // [state][j]
-      dpre = dstate + Q * d.H;  // [j][slot]
+      dstate = unit + U * d.H;        // [b][state][j]
+      dpre = dstate + d.B * Q * d.H;  // [j][slot]
       dx = dpre + d.H * P;
-      for (double* p = W_ih; p < dstate; ++p) *p = 0;
     }
   };
 
@@ -145,67 +144,113 @@ struct Reference {
     const Dims d = a.dims;
     const Walk walk{d, a.steps};
     const Sums sums(d, a.scratch);
-    for (Index b = 0; b < d.B; ++b) backward_row(a, walk, b, sums);
-    const auto add_to = [&a](const double* from, Index n, T* to) { return add(from, n, to, a.fresh); };
-    *a.square_sum = add_to(sums.W_ih, G * d.H * d.I, a.gradients.W_ih) +
-                    add_to(sums.W_hh, G * d.H * d.H, a.gradients.W_hh) + add_to(sums.b_ih, G * d.H, a.gradients.b_ih) +
-                    add_to(sums.b_hh, G * d.H, a.gradients.b_hh) + add_to(sums.unit, U * d.H, a.gradients.unit);
+    if (walk.last_segment()) begin(a, walk, sums);
+    for (Index s = d.T - 1; s >= 0; --s)
+      for (Index b = 0; b < walk.active(s); ++b) backward_step(a, walk, s, b, sums);
+    if (walk.first_segment()) end(a, walk, sums);
   }
 
-  static double add(const double* sums, Index n, T* to, bool fresh) {
-    double squares = 0;
-    for (Index k = 0; to && k < n; ++k) {
-      to[k] = T((fresh ? 0 : double(to[k])) + sums[k]);
-      squares += double(to[k]) * double(to[k]);
-    }
-    return squares;
-  }
-
-  static void backward_row(const BackwardArgs<T>& a, const Walk& walk, Index b, const Sums& sums) {
+  static void begin(const BackwardArgs<T>& a, const Walk& walk, const Sums& sums) {
     const Dims d = a.dims;
-    const Index user = walk.user_row(b), length = walk.length(b);
-    for (int q = 0; q < Q; ++q) copy(a.dsT[q] ? a.dsT[q] + user * d.H : nullptr, d.H, sums.dstate + q * d.H);
-    for (Index s = length - 1; s >= 0; --s) {
-      const bool keep = !walk.cut(s, b);  // what a reset cuts is 0 even where it is NaN
-      const double* states = wide(a.tape) + (b * (d.T + 1) + s) * Q * d.H;
-      for (Index j = 0; j < d.H; ++j)
-        backward_unit(a, wide(a.tape) + saved_at(d) + ((b * d.T + s) * d.H + j) * S, states, keep,
-                      walk.at(a.dy, s, b)[j], j, sums);
-      add_products(a, walk.at(a.x, s, b), states, keep, a.dx.p ? walk.at(a.dx, s, b) : nullptr, sums);
-    }
-    for (int q = 0; q < Q; ++q) store(sums.dstate + q * d.H, d.H, a.ds0[q] + user * d.H);
-    if (a.dx.p && !a.add_dx)
-      for (Index t = length; t < d.T; ++t)
+    for (double* p = sums.W_ih; p < sums.dstate; ++p) *p = 0;
+    for (Index b = 0; b < d.B; ++b) {
+      const Index user = walk.user_row(b);
+      for (int q = 0; q < Q; ++q)
+        copy(a.dsT[q] ? a.dsT[q] + user * d.H : nullptr, d.H, sums.dstate + (b * Q + q) * d.H);
+      for (Index t = walk.whole_length(b); a.dx.p && !a.add_dx && t < a.steps.total; ++t)
         for (Index k = 0; k < d.I; ++k) a.dx.p[t * a.dx.step + user * a.dx.row + k] = 0;
+    }
+  }
+
+  static void end(const BackwardArgs<T>& a, const Walk& walk, const Sums& sums) {
+    const Dims d = a.dims;
+    for (Index b = 0; b < d.B; ++b)
+      for (int q = 0; q < Q; ++q) store(sums.dstate + (b * Q + q) * d.H, d.H, a.ds0[q] + walk.user_row(b) * d.H);
+    GradientSums all = {};
+    add(a, sums.W_ih, G * d.H * d.I, a.gradients.W_ih, all);
+    add(a, sums.W_hh, G * d.H * d.H, a.gradients.W_hh, all);
+    add(a, sums.b_ih, G * d.H, a.gradients.b_ih, all);
+    add(a, sums.b_hh, G * d.H, a.gradients.b_hh, all);
+    add(a, sums.unit, U * d.H, a.gradients.unit, all);
+    *a.sums = all;
+  }
+
+  static void add(const BackwardArgs<T>& a, const double* sums, Index n, T* to, GradientSums& all) {
+    for (Index k = 0; to && k < n; ++k) {
+      const double sum = double(T((a.fresh ? 0 : double(to[k])) + sums[k])), kept = clamp(sum, double(a.value));
+      to[k] = T(kept);
+      all.before += sum * sum, all.after += kept * kept, all.clamped += kept != sum && sum == sum;
+    }
+  }
+
+  static double clamp(double number, double limit) {  // NaN stays NaN
+    return number > limit ? limit : number < -limit ? -limit : number;
+  }
+
+  static void backward_step(const BackwardArgs<T>& a, const Walk& walk, Index s, Index b, const Sums& sums) {
+    const Dims d = a.dims;
+    const bool keep = !walk.cut(s, b);  // what a reset cuts is 0 even where it is NaN
+    const double* states = wide(a.tape) + (b * (d.T + 1) + s) * Q * d.H;
+    double* const dstate = sums.dstate + b * Q * d.H;
+    StepNorms norms = {};
+    for (Index j = 0; j < d.H; ++j)
+      backward_unit(a, wide(a.tape) + saved_at(d) + ((b * d.T + s) * d.H + j) * S, states, keep, walk.at(a.dy, s, b)[j],
+                    j, dstate, sums, norms);
+    if (a.control) {
+      a.control->norms[walk.time(s, b) * d.B + walk.user_row(b)] = norms;
+      const double norm = a.control->norm;
+      if (norms.clamped > norm * norm) {
+        const double factor = norm / sqrt(norms.clamped);
+        for (Index k = 0; k < Q * d.H; ++k) dstate[k] *= factor;
+        for (Index k = 0; k < P * d.H; ++k) sums.dpre[k] *= factor;
+      }
+    }
+    add_unit_gradients(states, keep, sums);
+    add_products(a, walk.at(a.x, s, b), states, keep, a.dx.p ? walk.at(a.dx, s, b) : nullptr, dstate, sums);
+  }
+
+  static double control(const BackwardArgs<T>& a, double gradient, double& arrived, StepNorms& norms) {
+    if (!a.control) return gradient;
+    const double kept = clamp(gradient, double(a.control->value));
+    arrived += gradient * gradient;
+    norms.clamped += kept * kept, norms.count += kept != gradient && gradient == gradient;
+    return kept;
   }
 
   static void backward_unit(const BackwardArgs<T>& a, const double* saved_from, const double* states, bool keep,
-                            double dy, Index j, const Sums& sums) {
+                            double dy, Index j, double* carried, const Sums& sums, StepNorms& norms) {
     const Index H = a.dims.H;
-    double saved[S], prev[Q], after[Q], dstate[Q], dpre[P] = {}, dm = 0;
+    double saved[S], prev[Q], dstate[Q], dpre[P] = {}, dm = 0;
     for (int k = 0; k < S; ++k) saved[k] = saved_from[k];
     for (int q = 0; q < Q; ++q) {
       prev[q] = keep ? states[q * H + j] : 0;
-      after[q] = states[(Q + q) * H + j];
-      dstate[q] = sums.dstate[q * H + j];
+      dstate[q] = carried[q * H + j];
     }
     Unit unit;
     for (int p = 0; p < U; ++p) at(unit, p) = double(a.weights.unit[p * H + j]);
-    Cell::output_backward(saved, unit, after[Cell::kMemory], dstate[0] + dy, dm, dpre);
-    if (Cell::kMemory != 0) dstate[Cell::kMemory] += dm;
+    const double dh = control(a, dstate[0] + dy, norms.dh, norms);
+    Cell::output_backward(saved, unit, states[(Q + Cell::kMemory) * H + j], dh, dm, dpre);
+    if (Cell::kMemory != 0) dstate[Cell::kMemory] = control(a, dstate[Cell::kMemory] + dm, norms.dc, norms);
     else dstate[0] = dm;
     Cell::update_backward(saved, unit, prev, dstate, dpre);
-    for (int q = 0; q < Q; ++q) sums.dstate[q * H + j] = keep ? dstate[q] : 0;
+    for (int q = 0; q < Q; ++q) carried[q * H + j] = keep ? dstate[q] : 0;
     for (int s = 0; s < P; ++s) sums.dpre[j * P + s] = dpre[s];
-    if constexpr (U > 0) {
-      Unit share;
-      Cell::unit_gradients(dpre, prev, after, share);
-      for (int p = 0; p < U; ++p) sums.unit[p * H + j] += share[p];
-    }
+  }
+
+  static void add_unit_gradients(const double* states, bool keep, const Sums& sums) {
+    if constexpr (U > 0)
+      for (Index j = 0, H = (sums.dx - sums.dpre) / P; j < H; ++j) {
+        double prev[Q], after[Q], dpre[P];
+        for (int q = 0; q < Q; ++q) prev[q] = keep ? states[q * H + j] : 0, after[q] = states[(Q + q) * H + j];
+        for (int s = 0; s < P; ++s) dpre[s] = sums.dpre[j * P + s];
+        Unit share;
+        Cell::unit_gradients(dpre, prev, after, share);
+        for (int p = 0; p < U; ++p) sums.unit[p * H + j] += share[p];
+      }
   }
 
   // Of one row and step: dx, the gradients of the parameters, and dh of the step before
-  static void add_products(const BackwardArgs<T>& a, const T* x, const double* h, bool keep, T* dx_to,
+  static void add_products(const BackwardArgs<T>& a, const T* x, const double* h, bool keep, T* dx_to, double* dh,
                            const Sums& sums) {
     const Dims d = a.dims;
     for (Index k = 0; k < d.I; ++k) sums.dx[k] = 0;
@@ -220,13 +265,13 @@ struct Reference {
         for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * operand(double(x[k]));
         for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
         for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * operand(double(W_ih[k]));
-        for (Index k = 0; keep && k < d.H; ++k) sums.dstate[k] += from_h * operand(double(W_hh[k]));
+        for (Index k = 0; keep && k < d.H; ++k) dh[k] += from_h * operand(double(W_hh[k]));
       }
     for (Index k = 0; dx_to && k < d.I; ++k) dx_to[k] = T(sums.dx[k] + (a.add_dx ? double(dx_to[k]) : 0));
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id,   name,    G,       Q, U, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
+    return {id,   name,    G,       Q, U, 1, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
             pack, forward, backward};
   }
 };

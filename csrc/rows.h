@@ -20,20 +20,29 @@ struct Walk {
   Dims d;
   Steps s;
 
-  FR_FN Index first(Index step) const { return s.first ? s.first[step] : step * d.B; }
-  FR_FN Index active(Index step) const {  // rows that take part in the step; 0 past the last
-    return step >= d.T ? 0 : s.first ? s.first[step + 1] - s.first[step] : d.B;
+  FR_FN Index first(Index step) const { return s.first ? s.first[s.begin + step] - s.first[s.begin] : step * d.B; }
+  FR_FN Index active(Index step) const {  // rows that take part in the step; 0 past the last of the recurrence
+    const Index of_all = s.begin + step;
+    return of_all >= s.total ? 0 : s.first ? s.first[of_all + 1] - s.first[of_all] : d.B;
   }
   // Rows of states in front of those that enter the step: the B initial ones, then one for each of the R rows
   FR_FN Index row_before(Index step) const { return step ? d.B + first(step - 1) : 0; }
-  FR_FN Index length(Index b) const { return s.lengths ? s.lengths[b] : d.T; }
+  FR_FN Index whole_length(Index b) const { return s.lengths ? s.lengths[b] : s.total; }
+  FR_FN Index length(Index b) const {  // steps of this call
+    const Index left = whole_length(b) - s.begin;
+    return left < 0 ? 0 : left < d.T ? left : d.T;
+  }
+  FR_FN bool first_segment() const { return s.begin == 0; }
+  FR_FN bool last_segment() const { return s.begin + d.T >= s.total; }
   FR_FN Index user_row(Index b) const { return s.order ? s.order[b] : b; }
-  FR_FN Index time(Index step, Index b) const { return s.reversed ? length(b) - 1 - step : step; }
+  FR_FN Index time(Index step, Index b) const {
+    return s.reversed ? whole_length(b) - 1 - s.begin - step : s.begin + step;
+  }
 
   // Whether a reset keeps the state from entering the step. It separates times t-1 and t in either direction.
   FR_FN bool cut(Index step, Index b) const {
-    if (!s.reset || (s.reversed && step == 0)) return false;
-    return s.reset[(s.reversed ? time(step, b) + 1 : step) * d.B + user_row(b)] != 0;
+    if (!s.reset || (s.reversed && s.begin + step == 0)) return false;
+    return s.reset[(time(step, b) + s.reversed) * d.B + user_row(b)] != 0;
   }
 
   template <class T>

@@ -48,6 +48,7 @@ struct Entry {
             Cell::kGates,
             Cell::kState,
             Cell::kUnit,
+            ElementOf<E>::kNumbers,
             packed_size,
             tape_size,
             Forward<Cell, Vec, E>::scratch_size,

@@ -10,20 +10,48 @@
 // broadcast, gates fill the lanes, and C (I x gates) is transposed at the end.
 //
 // Rows come in chunks: the chunk of H|X is packed once, shared, as [panel][k][column block][lane], and a panel of dG
-// is packed by the thread that owns its units, summed into db on the way. Chunks follow each other in order: the same
-// bits for any team.
+// is packed by the thread that owns its units, summed into db on the way.
+//
+// Row R-1 comes first and row 0 last, in one chain of sums: the same bits for any team, and for any segments, which
+// back-propagation meets from the last to the first. What is summed in scratch stays there from segment to segment.
 #pragma once
 #include "forward.h"
 FR_NAMESPACE_BEGIN
 constexpr Index kMostChunkRows = 512;
 
-// dW += the sums, or = where nothing stands there yet, and the squares of what then stands there
+// Gradients that are complete are clamped, and summed by their squares
+template <class Vec, class T = typename Vec::Scalar>
+struct Finish {
+  static constexpr int L = Vec::kLanes;
+  T limit;
+  SquareSum<T> before, after;
+  double clamped = 0;
+
+  // Stores n numbers of a; those beyond may be NaN
+  FR_FN void store(T* to, Vec a, Index n) {
+    store_first(to, a, n);
+    if (n < L) a = load_first(to, n);
+    before.add(a);
+    if (limit == T(__builtin_inf())) return;
+    store_first(to, clamp(a, limit), n);
+    const Vec kept = load_first(to, n);
+    after.add(kept);
+    SquareSum<T> count;
+    count.add(where_positive(a - Vec(limit), Vec(1)) + where_positive(-a - Vec(limit), Vec(1)));
+    clamped += count.total();
+  }
+  FR_FN GradientSums sums() const {
+    return {before.total(), limit == T(__builtin_inf()) ? before.total() : after.total(), clamped};
+  }
+};
+
+// dW += the sums, or = where nothing stands there yet, and what is done at the end
 template <class Vec, class T = typename Vec::Scalar>
 struct AddEpilogue {
   T* dW;
   Index ld, n;  // n columns are left
   bool fresh;
-  SquareSum<T>* squares;  // null before the last chunk
+  Finish<Vec>* finish;  // null before the last chunk
   template <int kRows, int kColumns>
   FR_FN void begin(Vec (&sums)[kRows][kColumns], Index, Index) const {
     FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
@@ -31,15 +59,16 @@ struct AddEpilogue {
   }
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index, Index) const {
+    if (finish) return finish_all(sums);
     FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
       store_first(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes);
-    if (!squares) return;
-    SquareSum<T> sum = *squares;
-    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c) {
-      const Index left = n - c * Vec::kLanes;  // sums beyond n may be NaN
-      sum.add(left >= Vec::kLanes ? sums[r][c] : load_first(dW + r * ld + c * Vec::kLanes, left));
-    }
-    *squares = sum;
+  }
+  template <int kRows, int kColumns>
+  FR_FN void finish_all(Vec (&sums)[kRows][kColumns]) const {
+    Finish<Vec> all = *finish;
+    FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
+      all.store(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes);
+    *finish = all;
   }
 };
 
@@ -73,11 +102,11 @@ struct WeightGradients {
 
   struct Scratch {
     Carve<T> carve;
-    // of the team: sums of dG and of the gradients of unit parameters, packed H|X of a chunk, C of a narrow X, squares
-    // of each panel
+    // of the team: sums of dG and of the gradients of unit parameters, C of a narrow X, sums over the gradients of each
+    // panel, packed H|X of a chunk. What stays for the next segment comes before what depends on R.
     T *slot_sums, *unit_sums, *C;
     E* columns;
-    double* squares;
+    GradientSums* sums;
     // of the thread: a packed panel of dG, rows of a chunk
     T* zeros = nullptr;
     E* panel_dG = nullptr;
@@ -87,9 +116,9 @@ struct WeightGradients {
       const Index most = smaller(d.R, kMostChunkRows);
       slot_sums = carve.take(map.padded() * Cell::kPre);
       unit_sums = carve.take(map.padded() * Cell::kUnit);
-      columns = carve.template take_as<E>((map.blocks() + map.input_blocks()) * L * most);
       C = carve.take(smaller(d.I, kTileRows) * map.gate_rows());  // also where X is wide: sizes must grow with I
-      squares = carve.template take_as<double>(panel_count<Map::kPanel>(map.blocks()));
+      sums = carve.template take_as<GradientSums>(panel_count<Map::kPanel>(map.blocks()));
+      columns = carve.template take_as<E>((map.blocks() + map.input_blocks()) * L * most);
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(map.state_ld());
         panel_dG = carve.template take_as<E>(most * Map::kPanel * Cell::kPre * L);
@@ -99,6 +128,12 @@ struct WeightGradients {
     }
   };
   static Index scratch_size(Dims d, int threads) { return Scratch(d, threads - 1, nullptr).carve.used; }
+
+  // About equal, and even: an element may hold a pair of rows
+  static Index size_of_chunks(Index rows) {
+    const Index count = rows ? (rows + kMostChunkRows - 1) / kMostChunkRows : 1, size = (rows + count - 1) / count;
+    return size + size % 2;
+  }
 
   // The columns of H or of X
   struct Columns {
@@ -120,15 +155,27 @@ struct WeightGradients {
   const Range own = part(panels, team.rank, team.size);
   const Scratch scratch{d, team.rank, scratch_at};
   const T* const states = args.tape + map.states_at();
-  const Index chunks = d.R ? (d.R + kMostChunkRows - 1) / kMostChunkRows : 1;
+  const Index chunk_size = size_of_chunks(d.R), chunks = d.R ? (d.R + chunk_size - 1) / chunk_size : 1;
   const Columns H{d.H, map.blocks(), scratch.columns, scratch.prev, args.gradients.W_hh, false};
   const Columns X{d.I,       map.input_blocks(), scratch.columns + map.padded() * smaller(d.R, kMostChunkRows),
                   scratch.x, args.gradients.W_ih, true};
 
+  // A stretch of the rows, the last of which comes first
+  struct Chunk {
+    Index begin, end;
+    bool first, last;  // of all chunks of all segments
+    Index rows() const { return end - begin; }
+  };
+  Chunk chunk(Index number) const {
+    const Index end = d.R - number * chunk_size;
+    return {end > chunk_size ? end - chunk_size : 0, end, number == 0 && walk.last_segment(),
+            number == chunks - 1 && walk.first_segment()};
+  }
+
   // Where the rows of a chunk have their states before the step, and their inputs
-  void find_rows(Range chunk) const {
+  void find_rows(const Chunk& chunk) const {
     Cursor at(walk, chunk.begin);
-    for (Index k = 0; at.row < chunk.end; ++k, at.next()) {
+    for (Index k = chunk.rows() - 1; k >= 0; --k, at.next()) {
       const Index before = walk.row_before(at.step) + at.b;
       scratch.prev[k] = walk.cut(at.step, at.b) ? scratch.zeros : states + before * map.state_ld();
       scratch.x[k] = walk.at(args.x, at.step, at.b);
@@ -168,18 +215,18 @@ struct WeightGradients {
 
   // The dpre of a panel for the rows of a chunk -> panel_dG [k][unit block][slot][lane], and their sums
   template <int kUnits>
-  void pack_panel(Index unit, Range chunk) const {
+  void pack_panel(Index unit, const Chunk& chunk) const {
     constexpr int n = kUnits * Cell::kPre;
     T* const sums_at = scratch.slot_sums + unit * Cell::kPre * L;
     Vec sums[n];
-    FR_UNROLL for (int c = 0; c < n; ++c) sums[c] = chunk.begin ? Vec::load(sums_at + c * L) : Vec(0);
+    FR_UNROLL for (int c = 0; c < n; ++c) sums[c] = chunk.first ? Vec(0) : Vec::load(sums_at + c * L);
     E* to = scratch.panel_dG;
-    for (Index k = chunk.begin; k < chunk.end; k += kNumbers, to += n * L) {
+    for (Index k = chunk.end - 1; k >= chunk.begin; k -= kNumbers, to += n * L) {
       const T* from = args.tape + k * map.gates_ld() + unit * Map::kSlots * L;
-      const bool two = kNumbers == 2 && k + 1 < chunk.end;
+      const bool two = kNumbers == 2 && k > chunk.begin;
       FR_UNROLL for (int c = 0; c < n; ++c) {
         const T* at = from + (c / Cell::kPre * Map::kSlots + c % Cell::kPre) * L;
-        const Vec row = Vec::load(at), next = two ? Vec::load(at + map.gates_ld()) : Vec(0);
+        const Vec row = Vec::load(at), next = two ? Vec::load(at - map.gates_ld()) : Vec(0);
         store_rows(to + c * L, row, next);
         sums[c] = sums[c] + row;
         if constexpr (kNumbers == 2) sums[c] = sums[c] + next;
@@ -189,18 +236,18 @@ struct WeightGradients {
   }
 
   // Sums what each row of a chunk gives to the parameters of a block of units
-  void sum_unit_gradients(Index unit, Range chunk) const {
+  void sum_unit_gradients(Index unit, const Chunk& chunk) const {
     T* const sums_at = scratch.unit_sums + unit * Cell::kUnit * L;
     UnitParameters<Vec, Cell::kUnit> sums;
-    FR_UNROLL for (int p = 0; p < Cell::kUnit; ++p) sums[p] = chunk.begin ? Vec::load(sums_at + p * L) : Vec(0);
-    for (Index k = chunk.begin; k < chunk.end; ++k) {
+    FR_UNROLL for (int p = 0; p < Cell::kUnit; ++p) sums[p] = chunk.first ? Vec(0) : Vec::load(sums_at + p * L);
+    for (Index k = chunk.end - 1; k >= chunk.begin; --k) {
       const T* gate = args.tape + k * map.gates_ld() + unit * Map::kSlots * L;
       const T* after_at = states + (d.B + k) * map.state_ld() + unit * L;
       Vec dpre[Cell::kPre], prev[Cell::kState], after[Cell::kState];
       UnitParameters<Vec, Cell::kUnit> share;
       FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) dpre[s] = Vec::load(gate + s * L);
       FR_UNROLL for (int q = 0; q < Cell::kState; ++q) {
-        prev[q] = Vec::load(scratch.prev[k - chunk.begin] + q * map.padded() + unit * L);
+        prev[q] = Vec::load(scratch.prev[chunk.end - 1 - k] + q * map.padded() + unit * L);
         after[q] = Vec::load(after_at + q * map.padded());
       }
       Cell::unit_gradients(dpre, prev, after, share);
@@ -224,8 +271,8 @@ struct WeightGradients {
   }
 
   // All columns of H or X against the packed panel of dG
-  void product_with(const Columns& side, Range units, Range chunk, SquareSum<T>* squares) const {
-    const Index K = elements<E>(chunk.end - chunk.begin), dG_ld = (units.end - units.begin) * Cell::kPre * L;
+  void product_with(const Columns& side, Range units, const Chunk& chunk, Finish<Vec>* finish) const {
+    const Index K = elements<E>(chunk.rows()), dG_ld = (units.end - units.begin) * Cell::kPre * L;
     for (Index panel = 0; panel < side.panels(); ++panel) {
       const Range blocks = part(side.blocks, panel, side.panels());
       const E* columns = side.packed + blocks.begin * L * K;
@@ -236,7 +283,7 @@ struct WeightGradients {
             const E* dG = scratch.panel_dG + ((unit - units.begin) * Cell::kPre + slot) * L;
             T* const dW = side.dW + (gate * d.H + unit * L) * side.n + blocks.begin * L;
             tiles<decltype(width)::value>(columns, dG, dG_ld, K, smaller(L, d.H - unit * L),
-                                          {dW, side.n, side.n - blocks.begin * L, args.fresh && chunk.begin == 0, squares});
+                                          {dW, side.n, side.n - blocks.begin * L, args.fresh && chunk.first, finish});
           }
       });
     }
@@ -244,51 +291,49 @@ struct WeightGradients {
 
   // A narrow X against the packed panel of dG
   template <int kUnits>
-  void narrow_product(Index unit, Range chunk) const {
+  void narrow_product(Index unit, const Chunk& chunk) const {
     static_assert(Map::kPanel == 1 || Cell::kPre == G, "a panel of several unit blocks needs adjoining gates");
-    const ColumnOperand<E> x{X.packed, d.I, elements<E>(chunk.end - chunk.begin)};
-    const PartialEpilogue<Vec> epilogue{scratch.C + unit * G * L, map.gate_rows(), chunk.begin == 0};
+    const ColumnOperand<E> x{X.packed, d.I, elements<E>(chunk.rows())};
+    const PartialEpilogue<Vec> epilogue{scratch.C + unit * G * L, map.gate_rows(), chunk.first};
     with_constant<kTileRows>(d.I, [&](auto height) {
       tile<Vec, decltype(height)::value, kUnits * G, 1, kUnits * Cell::kPre>(
           x, scratch.panel_dG + Map::kX * L, epilogue, 0, 0);
     });
   }
 
-  FR_FN void add(T* to, Vec a, Index n, SquareSum<T>& squares) const {
-    const Vec sum = args.fresh ? a + Vec(0) : load_first(to, n) + a;  // -0 becomes 0, as by adding
-    store_first(to, sum, n);
-    squares.add(n < L ? load_first(to, n) : sum);
+  FR_FN void add(T* to, Vec a, Index n, Finish<Vec>& finish) const {
+    finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n);  // -0 becomes 0, as by adding
   }
 
   // C of a narrow X into dW_ih
-  void finish_narrow(Index unit, SquareSum<T>& squares) const {
+  void finish_narrow(Index unit, Finish<Vec>& finish) const {
     for (int c = 0; c < G; ++c) {
       T* dW = args.gradients.W_ih + (gate_of_slot<Cell>(true, Map::kX + c) * d.H + unit * L) * d.I;
       const T* from = scratch.C + (unit * G + c) * L;
       Vec block[L];
       FR_UNROLL for (int i = 0; i < L; ++i) block[i] = i < d.I ? Vec::load(from + i * map.gate_rows()) : Vec(0);
       transpose<T>(block);
-      for (int l = 0; l < L && unit * L + l < d.H; ++l) add(dW + l * d.I, block[l], d.I, squares);
+      for (int l = 0; l < L && unit * L + l < d.H; ++l) add(dW + l * d.I, block[l], d.I, finish);
     }
   }
 
-  void finish(Index unit, SquareSum<T>& squares) const {
+  void finish_unit(Index unit, Finish<Vec>& finish) const {
     const Index j = unit * L, n = d.H - j;
-    if (narrow(d)) finish_narrow(unit, squares);
-    for (int c = 0; c < G && args.gradients.b_ih; ++c) {
+    if (narrow(d)) finish_narrow(unit, finish);
+    for (int c = 0; c < G; ++c) {
       const T* sums = scratch.slot_sums + (unit * Cell::kPre + c) * L;
       const int x = gate_of_slot<Cell>(true, Map::kX + c), h = gate_of_slot<Cell>(false, Map::kH + c);
-      add(args.gradients.b_ih + x * d.H + j, Vec::load(sums + Map::kX * L), n, squares);
-      add(args.gradients.b_hh + h * d.H + j, Vec::load(sums + Map::kH * L), n, squares);
+      if (args.gradients.b_ih) add(args.gradients.b_ih + x * d.H + j, Vec::load(sums + Map::kX * L), n, finish);
+      if (args.gradients.b_hh) add(args.gradients.b_hh + h * d.H + j, Vec::load(sums + Map::kH * L), n, finish);
     }
     for (int p = 0; p < Cell::kUnit; ++p)
-      add(args.gradients.unit + p * d.H + j, Vec::load(scratch.unit_sums + (unit * Cell::kUnit + p) * L), n, squares);
+      add(args.gradients.unit + p * d.H + j, Vec::load(scratch.unit_sums + (unit * Cell::kUnit + p) * L), n, finish);
   }
 
-  void work_on_panel(Index panel, Range chunk) const {
+  void work_on_panel(Index panel, const Chunk& chunk) const {
     const Range units = part(map.blocks(), panel, panels);
-    SquareSum<T> squares;
-    SquareSum<T>* const last = chunk.end == d.R ? &squares : nullptr;
+    Finish<Vec> finish{args.value, {}, {}};
+    Finish<Vec>* const last = chunk.last ? &finish : nullptr;
     with_constant<Map::kPanel>(units.end - units.begin, [&](auto width) {
       pack_panel<decltype(width)::value>(units.begin, chunk);
       if (narrow(d)) narrow_product<decltype(width)::value>(units.begin, chunk);
@@ -298,24 +343,28 @@ struct WeightGradients {
     if constexpr (Cell::kUnit > 0)
       for (Index unit = units.begin; unit < units.end; ++unit) sum_unit_gradients(unit, chunk);
     if (!last) return;
-    for (Index unit = units.begin; unit < units.end; ++unit) finish(unit, squares);
-    scratch.squares[panel] = squares.total();
+    for (Index unit = units.begin; unit < units.end; ++unit) finish_unit(unit, finish);
+    scratch.sums[panel] = finish.sums();
   }
 
   void run() const {
     copy_or_zero<T>(nullptr, scratch.zeros, map.state_ld());
     for (Index k = 0; k < chunks; ++k) {
-      const Range chunk = part(d.R, k, chunks);
-      find_rows(chunk);
+      const Chunk now = chunk(k);
+      find_rows(now);
       team.barrier(team.context);  // the columns of the chunk before are no longer read
-      pack_shared(chunk.end - chunk.begin);
+      pack_shared(now.rows());
       team.barrier(team.context);
-      for (Index panel = own.begin; panel < own.end; ++panel) work_on_panel(panel, chunk);
+      for (Index panel = own.begin; panel < own.end; ++panel) work_on_panel(panel, now);
     }
     team.barrier(team.context);
-    if (team.rank) return;
-    *args.square_sum = 0;
-    for (Index panel = 0; panel < panels; ++panel) *args.square_sum += scratch.squares[panel];
+    if (team.rank || !walk.first_segment()) return;
+    GradientSums total = {};
+    for (Index panel = 0; panel < panels; ++panel) {
+      const GradientSums& sums = scratch.sums[panel];
+      total.before += sums.before, total.after += sums.after, total.clamped += sums.clamped;
+    }
+    *args.sums = total;
   }
 };
 FR_NAMESPACE_END

@@ -41,15 +41,16 @@ struct PyTape {
   Tape<T> tape;
   std::uint64_t network;
   bool used = false;
+  int segments() const { return tape.checkpoints ? tape.checkpoints->segments() : 1; }
 };
 
 template <class T>
 class PyNetwork {
  public:
-  PyNetwork(const std::string& cell, Index input_size, Index hidden_size, int layers, int directions, bool bias,
-            bool bfloat16, const std::string& isa)
+  PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
+            const std::vector<int>& directions, int biases, bool bfloat16, const std::string& isa)
       : isa_(find_target(isa).isa),
-        net_(find_kernel<T>(isa_, cell, bfloat16), {input_size, hidden_size, layers, directions, bias}),
+        net_(find_kernel<T>(isa_, cell, bfloat16), {input_size, hidden_size, output_size, directions, biases}),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -74,9 +75,9 @@ class PyNetwork {
   }
 
   // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
-  // reset (T,B) uint8. Returns the final states and a tape where training.
+  // reset (T,B) uint8; workspace: most bytes of the tape, or None. Returns the final states and a tape where training.
   py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
-                    py::array y, bool training) {
+                    py::array y, bool training, const std::optional<double>& workspace) {
     const Index steps = x.shape(0), batch_size = x.shape(1);
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
@@ -88,7 +89,8 @@ class PyNetwork {
     read_states(states, batch_size, s0);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}, {}, {}}, number_});
+    if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     {
       const ReleaseIf release(work(batch) > kLongWork);
       net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
@@ -98,45 +100,53 @@ class PyNetwork {
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 
-  // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh. Returns dstates and the sum of squares.
+  // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh; limits of clipping, infinity for none;
+  // norms (parts,T,B,4) of double or None. Returns dstates and GradientSums.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
-                     py::array gradients, bool fresh) {
+                     py::array gradients, bool fresh, T step_value, double step_norm, T value,
+                     const py::object& norms) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
     require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
-    const Rows<const T> dy_rows = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
-    Rows<T> dx_rows{nullptr, 0, 0};
+    BackwardRequest<T> request{};
+    request.dy = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
+    request.fresh = fresh;
+    request.step_value = step_value, request.step_norm = step_norm, request.value = value;
+    if (!norms.is_none()) {
+      py::array array = py::cast<py::array>(norms);
+      request.norms = reinterpret_cast<StepNorms*>(
+          dense<double>(array, 4 * Index(net_.parts().size()) * batch.T * batch.B, "norms are not (parts,T,B,4)"));
+    }
     if (!dx.is_none()) {
       py::array dx_array = py::cast<py::array>(dx);
       require(dx_array.ndim() == 3 && dx_array.shape(0) == batch.T && dx_array.shape(1) == batch.B,
               "dx does not match the tape");
-      dx_rows = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
-      if (batch.T == 0 || batch.B == 0) dx_rows.p = nullptr;
+      request.dx = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
+      if (batch.T == 0 || batch.B == 0) request.dx.p = nullptr;
     }
-    T* const to = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
-    const T* dsT[kMaxState];
-    T* ds0[kMaxState];
-    const py::tuple initial = new_states(batch.B, ds0);
-    read_states(dstates, batch.B, dsT);
+    request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
+    const py::tuple initial = new_states(batch.B, request.ds0);
+    read_states(dstates, batch.B, request.dsT);
+    const auto packed = tape.tape.checkpoints ? packed_weights() : nullptr;
     tape.used = true;
-    double squares;
+    GradientSums sums;
     {
       const ReleaseIf release(work(batch) > kLongWork);
       try {
-        squares = net_.backward(tape.tape, parameters_, dy_rows, dsT, dx_rows, ds0, to, fresh);
+        sums = net_.backward(tape.tape, parameters_, packed.get(), request);
       } catch (...) {  // before anything was changed
         tape.used = false;
         throw;
       }
       tape.tape.release();
     }
-    return py::make_tuple(initial, squares);
+    return py::make_tuple(initial, py::make_tuple(sums.before, sums.after, sums.clamped));
   }
 
   // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
   // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
   py::object step(const py::object& x, const py::object& state, const py::object& out) {
-    if (!py::isinstance<py::array>(x) || net_.shape().directions != 1) return py::none();
+    if (!py::isinstance<py::array>(x) || !net_.streams()) return py::none();
     const py::array input = py::reinterpret_borrow<py::array>(x);
     const bool single = input.ndim() == 1;
     if (!is_dense<T>(input) || input.ndim() < 1 || input.ndim() > 2 || input.shape(input.ndim() - 1) != net_.shape().I)
@@ -152,8 +162,8 @@ class PyNetwork {
     if (!out.is_none() && !py::isinstance<py::array>(out)) return py::none();
     py::array y = out.is_none() ? new_output(B, single) : py::reinterpret_borrow<py::array>(out);
     if (!out.is_none()) {
-      if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.shape().H ||
-          y.shape(y.ndim() - 1) != net_.shape().H)
+      if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.outputs() ||
+          y.shape(y.ndim() - 1) != net_.outputs())
         return py::none();
     }
     if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
@@ -163,9 +173,10 @@ class PyNetwork {
   }
 
  private:
+  Index parts() const { return Index(net_.parts().size()); }
   double work(const Batch& batch) const {
     return double(batch.R) * double(net_.shape().H) * double(net_.shape().I + net_.shape().H) *
-           double(net_.kernel().gates * net_.parts());
+           double(net_.kernel().gates) * double(net_.parts().size());
   }
 
   static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
@@ -203,7 +214,7 @@ class PyNetwork {
   py::tuple new_states(Index B, T** at) const {
     py::tuple all(net_.kernel().states);
     for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a({Index(net_.parts()), B, net_.shape().H});
+      py::array_t<T> a({parts(), B, net_.width(q)});
       at[q] = a.mutable_data();
       all[size_t(q)] = a;
     }
@@ -219,12 +230,12 @@ class PyNetwork {
     for (int q = 0; q < count; ++q) {
       if (all[size_t(q)].is_none()) continue;
       const py::array a = py::cast<py::array>(all[size_t(q)]);
-      at[q] = dense<T>(a, net_.parts() * B * net_.shape().H, "a state is not (parts,B,H)");
+      at[q] = dense<T>(a, parts() * B * net_.width(q), "a state is not (parts,B,H)");
     }
   }
 
   py::array new_output(Index B, bool single) const {
-    return single ? py::array_t<T>(net_.shape().H) : py::array_t<T>({B, net_.shape().H});
+    return single ? py::array_t<T>(net_.outputs()) : py::array_t<T>({B, net_.outputs()});
   }
 
   bool step_states(const py::object& state, Index B, bool single, T** at, bool write) const {
@@ -236,7 +247,7 @@ class PyNetwork {
       if (!py::isinstance<py::array>(item)) return false;
       py::array a = py::reinterpret_borrow<py::array>(item);
       const int n = int(a.ndim());
-      if (!is_dense<T>(a) || n != (single ? 2 : 3) || a.shape(0) != net_.parts() || a.shape(n - 1) != net_.shape().H ||
+      if (!is_dense<T>(a) || n != (single ? 2 : 3) || a.shape(0) != parts() || a.shape(n - 1) != net_.width(q) ||
           (!single && a.shape(1) != B) || (write && !a.writeable()))
         return false;
       at[q] = static_cast<T*>(const_cast<void*>(a.data()));
@@ -251,7 +262,7 @@ class PyNetwork {
     Index size[kMaxState + 2] = {x.nbytes(), y.nbytes()};
     for (int q = 0; q < count; ++q) {
       begin[q + 2] = reinterpret_cast<const char*>(states[q]);
-      size[q + 2] = net_.parts() * B * net_.shape().H * Index(sizeof(T));
+      size[q + 2] = parts() * B * net_.width(q) * Index(sizeof(T));
     }
     for (int a = 0; a < count + 2; ++a)
       for (int b = 0; b < a; ++b)
@@ -262,8 +273,8 @@ class PyNetwork {
   py::object fresh_states(Index B, bool single, T** at) const {
     py::tuple all(net_.kernel().states);
     for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a = single ? py::array_t<T>({Index(net_.parts()), net_.shape().H})
-                                : py::array_t<T>({Index(net_.parts()), B, net_.shape().H});
+      py::array_t<T> a =
+          single ? py::array_t<T>({parts(), net_.width(q)}) : py::array_t<T>({parts(), B, net_.width(q)});
       at[q] = a.mutable_data();
       all[size_t(q)] = a;
     }
@@ -275,7 +286,7 @@ class PyNetwork {
     const auto packed = packed_weights();
     const ReleaseIf release(work(batch) > kLongWork);
     net_.forward(batch, *packed, {x, B * net_.shape().I, net_.shape().I}, before,
-                 {y, B * net_.shape().H, net_.shape().H}, after, nullptr);
+                 {y, B * net_.outputs(), net_.outputs()}, after, nullptr);
   }
 
   const std::string isa_;
@@ -293,21 +304,33 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
   using Net = PyNetwork<T>;
   py::class_<PyTape<T>>(m, tape_name)
       .def_readonly("used", &PyTape<T>::used)
+      .def_property_readonly("segments", &PyTape<T>::segments)
+      .def(
+          "output",
+          [](const py::object& self, int layer) {  // (T,B,outputs) of a layer but the last
+            const Tape<T>& tape = py::cast<PyTape<T>&>(self).tape;
+            const Batch& batch = tape.batch;
+            const size_t k = size_t(layer);
+            require(k < tape.between.size(), "no such layer");
+            return py::array_t<T>({batch.T, batch.B, tape.widths[k]}, tape.between[k].template as<T>(), self);
+          },
+          py::arg("layer"))
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)
-      .def(py::init<const std::string&, Index, Index, int, int, bool, bool, const std::string&>(), py::arg("cell"),
-           py::arg("input_size"), py::arg("hidden_size"), py::arg("num_layers"), py::arg("num_directions"),
-           py::arg("bias"), py::arg("bfloat16"), py::arg("isa"))
+      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, const std::string&>(),
+           py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
+           py::arg("directions"), py::arg("biases"), py::arg("bfloat16"), py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
       .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
-           py::arg("y"), py::arg("training"))
+           py::arg("y"), py::arg("training"), py::arg("workspace"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
-           py::arg("gradients"), py::arg("fresh"))
+           py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
+           py::arg("norms"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace

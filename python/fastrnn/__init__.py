@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .clip import Clip
     from .embedding import Embedding
     from .io import load
+    from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW
     from .topologies import NToN
     from .training import History
@@ -34,6 +35,7 @@ __all__ = [
     "Gradients",
     "History",
     "NToN",
+    "NonFiniteError",
     "Stats",
     "Tape",
     "active",
@@ -54,6 +56,7 @@ _LATER = {
     "Embedding": "embedding",
     "History": "training",
     "NToN": "topologies",
+    "NonFiniteError": "nonfinite",
     "load": "io",
 }
 _MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}

@@ -52,6 +52,9 @@ class _Tape:
     def steps(self) -> int: ...
     @property
     def batch(self) -> int: ...
+    @property
+    def segments(self) -> int: ...
+    def output(self, layer: int) -> _Array: ...
 
 class TapeF32(_Tape): ...
 class TapeF64(_Tape): ...
@@ -62,9 +65,9 @@ class _Network:
         cell: str,
         input_size: int,
         hidden_size: int,
-        num_layers: int,
-        num_directions: int,
-        bias: bool,
+        output_size: int,
+        directions: list[int],
+        biases: int,
         bfloat16: bool,
         isa: str,
     ) -> None: ...
@@ -84,6 +87,7 @@ class _Network:
         reset: npt.NDArray[np.uint8] | None,
         y: _Array,
         training: bool,
+        workspace: float | None,
     ) -> tuple[tuple[_Array, ...], Any]: ...
     def backward(
         self,
@@ -93,7 +97,11 @@ class _Network:
         dx: _Array | None,
         gradients: _Array,
         fresh: bool,
-    ) -> tuple[tuple[_Array, ...], float]: ...
+        step_value: float,
+        step_norm: float,
+        value: float,
+        norms: _Array | None,
+    ) -> tuple[tuple[_Array, ...], tuple[float, float, float]]: ...
     def step(self, x: Any, state: Any, out: Any) -> tuple[_Array, Any] | None: ...
 
 class NetworkF32(_Network): ...

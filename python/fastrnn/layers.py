@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
-
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from . import _check
 from .recurrent import Recurrent
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import LayerOptions
 
 
 class RNN(Recurrent):
@@ -24,9 +27,10 @@ class RNN(Recurrent):
         hidden_size: H.
         num_layers: L; layer l reads the y of layer l-1.
         nonlinearity: f, "tanh" or "relu".
-        bias: False leaves out b_ih and b_hh.
+        bias: True or "two": b_ih and b_hh; "one": b_ih alone; False or "none": neither.
         batch_first: x and y are (B,T,..) instead of (T,B,..).
         bidirectional: each layer also runs from the end to the start; y holds both, (T,B,2H).
+        direction: "forward", "reverse" or "both", of all layers or one word for each; instead of bidirectional.
         dtype: float32 or float64, of parameters and results. "bfloat16": parameters and results are float32, but what
             products multiply (weights, x, h, and gradients on their way back) is rounded to bfloat16, 8 bits of
             precision; about twice as fast where the processor has AVX512_BF16, slower elsewhere
@@ -50,17 +54,11 @@ class RNN(Recurrent):
         num_layers: int = 1,
         *,
         nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = False,
-        bidirectional: bool = False,
-        dtype: npt.DTypeLike = "float32",
-        seed: int | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         self.nonlinearity = _check.choice("nonlinearity", nonlinearity, ("tanh", "relu"))
         cell = f"rnn_{self.nonlinearity}"
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
-        )
+        super().__init__(cell, input_size, hidden_size, num_layers, options)
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | (
@@ -95,17 +93,11 @@ class LSTM(Recurrent):
         num_layers: int = 1,
         *,
         peepholes: bool = False,
-        bias: bool = True,
-        batch_first: bool = False,
-        bidirectional: bool = False,
-        dtype: npt.DTypeLike = "float32",
-        seed: int | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         self.peepholes = _check.flag("peepholes", peepholes)
         cell = "lstm_peephole" if self.peepholes else "lstm"
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
-        )
+        super().__init__(cell, input_size, hidden_size, num_layers, options)
 
     def _options(self) -> dict[str, Any]:
         return super()._options() | ({"peepholes": True} if self.peepholes else {})
@@ -130,16 +122,9 @@ class GRU(Recurrent):
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
-        *,
-        bias: bool = True,
-        batch_first: bool = False,
-        bidirectional: bool = False,
-        dtype: npt.DTypeLike = "float32",
-        seed: int | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(
-            "gru", input_size, hidden_size, num_layers, bias, batch_first, bidirectional, dtype, seed
-        )
+        super().__init__("gru", input_size, hidden_size, num_layers, options)
 
 
 #: How a layer of each cell is made, by the names of csrc/cells/cells.def

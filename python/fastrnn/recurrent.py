@@ -10,14 +10,17 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _check, _core
-from .results import Gradients, State, Stats, Tape, empty
+from . import _check, _core, control, options
+from .results import Gradients, State, Tape, empty
 from .runtime import active, available
+
+if TYPE_CHECKING:
+    from .clip import Clip
 
 _Array = npt.NDArray[Any]
 
@@ -34,22 +37,20 @@ class Recurrent:
         input_size: int,
         hidden_size: int,
         num_layers: int,
-        bias: bool,
-        batch_first: bool,
-        bidirectional: bool,
-        dtype: npt.DTypeLike,
-        seed: int | None,
+        given: Mapping[str, Any],
     ) -> None:
+        chosen = options.complete(type(self).__name__, given)
         self.cell = cell
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = _check.size("hidden_size", hidden_size)
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
-        self.bias = _check.flag("bias", bias)
-        self.batch_first = _check.flag("batch_first", batch_first)
-        self.bidirectional = _check.flag("bidirectional", bidirectional)
+        self._biases = options.biases(chosen["bias"])
+        self.bias: bool | str = chosen["bias"]
+        self.batch_first = _check.flag("batch_first", chosen["batch_first"])
+        self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
         self.dtype: np.dtype[Any]
-        self.dtype, self.bfloat16 = _check.layer_dtype(dtype)
-        rng = np.random.default_rng(_check.seed(seed))
+        self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
+        rng = np.random.default_rng(_check.seed(chosen["seed"]))
         self._create(active())
         bound = self.hidden_size**-0.5
         flat = self.flat
@@ -58,15 +59,15 @@ class Recurrent:
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
         self._gates: int = _core.cells()[self.cell]["gates"]
-        widest = max(self.input_size, self.num_directions * self.hidden_size) + self.hidden_size + 2
+        widest = max(self.input_size, 2 * self.hidden_size) + self.hidden_size + 2
         _check.product(
-            layers=self.num_layers, directions=self.num_directions, gates=self._gates, hidden_size=self.hidden_size,
+            layers=self.num_layers, directions=2, gates=self._gates, hidden_size=self.hidden_size,
             columns=widest,
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
         self._net: Any = network(
-            self.cell, self.input_size, self.hidden_size, self.num_layers, self.num_directions, self.bias,
-            self.bfloat16, isa,
+            self.cell, self.input_size, self.hidden_size, self.hidden_size,
+            [options.DIRECTIONS[word] for word in self.directions], self._biases, self.bfloat16, isa,
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {
             (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction: (
@@ -78,8 +79,13 @@ class Recurrent:
 
     @property
     def num_directions(self) -> int:
-        """2 if bidirectional, else 1."""
-        return 2 if self.bidirectional else 1
+        """Of the last layer: 2 if it runs both ways, else 1."""
+        return 2 if self.directions[-1] == "both" else 1
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether all layers run both ways."""
+        return set(self.directions) == {"both"}
 
     @property
     def output_size(self) -> int:
@@ -158,6 +164,8 @@ class Recurrent:
         lengths: Any = None,
         reset: _Array | None = None,
         training: bool = True,
+        max_workspace: int | None = None,
+        error_if_nonfinite: bool = False,
     ) -> tuple[_Array, State, Tape | None]:
         """Runs the sequences, and records what backward needs.
 
@@ -170,11 +178,16 @@ class Recurrent:
             reset: bool in the layout of x without I. True at t: no state passes between t-1 and t. The state that
                 enters step t of the forward direction is zero, and so is the one that enters t-1 of the reverse one.
             training: False records nothing; the tape is then None.
+            max_workspace: most bytes of what is recorded, together with what backward adds to it. Where all of it needs
+                more, only the states between segments of steps are kept, and backward runs each segment forward again:
+                up to a third more time, and gradients of the same bits (bfloat16 with lengths: to rounding).
+            error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
 
         Returns:
             y (T,B,D*H) in the layout of x, the final state, the tape.
 
         Raises:
+            NonFiniteError: with error_if_nonfinite: it names the first such number.
             ValueError: a shape or value does not fit; nothing is then changed.
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
@@ -189,11 +202,18 @@ class Recurrent:
         row_lengths = _check.lengths(self._no_lengths(lengths, unbatched), T, B)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
+        budget = _check.workspace(max_workspace, training)
+        look = _check.flag("error_if_nonfinite", error_if_nonfinite)
+        if look:
+            _nonfinite().check_inputs(self, rows, before, row_lengths)
         width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
         _check.product(T=T, B=B, width=width)
         y, y_rows = self._new(T, B, self.output_size, unbatched)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training)
-        return y, self._state_of(after, unbatched), Tape(tape, unbatched) if training else None
+        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training or look, budget)
+        if look:
+            _nonfinite().check_outputs(self, tape, y_rows, row_lengths)
+        kept = Tape(tape, unbatched, row_lengths) if training else None
+        return y, self._state_of(after, unbatched), kept
 
     def backward(
         self,
@@ -203,8 +223,13 @@ class Recurrent:
         *,
         flat: _Array | None = None,
         x_gradient: bool = True,
+        clip: Clip | None = None,
+        trace: bool = False,
+        error_if_nonfinite: bool = False,
     ) -> Gradients:
         """Back-propagation through time, over all steps, layers and directions.
+
+        Clipped gradients are not the gradient of the loss any more: see `Clip`.
 
         The parameters must still be those of the forward call. It is not checked; gradients would be wrong.
 
@@ -214,8 +239,14 @@ class Recurrent:
             dstate: gradient of the final state, in its form; None, also for one of several states, is zeros.
             flat: an array like `net.flat` that the gradients of the parameters are ADDED to; else they are fresh.
             x_gradient: False leaves out the gradient of x.
+            clip: limits that the kernels apply; all of `Clip` but `norm`, which is the optimizer's to apply
+                (`Stats.scale`).
+            trace: measure the norms of dL/dh_t and dL/dc_t of every layer, direction and step.
+            error_if_nonfinite: look for NaN and infinity in dy, dstate, and in dL/dh_t and dL/dc_t of every step.
+                Gradients are then added to `flat` at the end, if there were none.
 
         Raises:
+            NonFiniteError: with error_if_nonfinite: it names the first such number. The tape is used up.
             ValueError: the tape was used or belongs to another net, or a shape does not fit; nothing is then changed.
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
@@ -243,14 +274,23 @@ class Recurrent:
             if _check.flag("x_gradient", x_gradient)
             else (None, None)
         )
-        before, squares = self._net.backward(tape._core, dy_rows, dafter, dx_rows, gradients, flat is None)
-        return Gradients(
-            dx,
-            self._state_of(before, unbatched),
-            self._views(gradients),
-            gradients,
-            Stats(float(np.sqrt(squares))),
-        )
+        look = _check.flag("error_if_nonfinite", error_if_nonfinite)
+        limits = control.limits(clip, _check.flag("trace", trace), look)
+        norms = control.room(limits, self._parts(), T, B)
+        if look:
+            _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
+        target = empty((count,), self.dtype) if look and flat is not None else gradients
+        before, sums = self._net.backward(
+            tape._core, dy_rows, dafter, dx_rows, target, flat is None or look,
+            limits.step_value, limits.step_norm, limits.value, norms,
+        )  # fmt: skip
+        if look:
+            _nonfinite().check_steps(self, norms, tape._lengths, T)
+            if target is not gradients:
+                gradients += target
+        widths = (self.hidden_size,) * len(self._STATES)
+        stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
+        return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
 
     # ------------------------------------------------------------------ streaming
 
@@ -273,8 +313,9 @@ class Recurrent:
         return result if result is not None else self._checked_step(x_t, state, out)
 
     def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
-        if self.bidirectional:
-            raise ValueError("step runs forward in time, but this net is bidirectional")
+        if set(self.directions) != {"forward"}:
+            both = "bidirectional" if self.bidirectional else f"direction={self.directions}"
+            raise ValueError(f"step runs forward in time, but this net is {both}")
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1
         shape = self._state_shape(1 if single else x.shape[0], single)
@@ -299,8 +340,16 @@ class Recurrent:
     def _weight(self, name: str) -> str:
         return f"{name} {self._layout[name][0]}"
 
+    def _parts(self) -> int:
+        return sum(1 + (word == "both") for word in self.directions)
+
+    def _places(self) -> list[tuple[int, int]]:
+        """Layer and direction (1: reverse) of each part, in the order of states."""
+        order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
+        return [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
+
     def _state_shape(self, B: int, unbatched: bool) -> tuple[int, ...]:
-        parts = self.num_layers * self.num_directions
+        parts = self._parts()
         return (parts, self.hidden_size) if unbatched else (parts, B, self.hidden_size)
 
     def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
@@ -329,15 +378,17 @@ class Recurrent:
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that differ from their defaults, for repr."""
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "bidirectional": False}
-        options = {
+        chosen = {
             name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value
         }
+        if not self.bidirectional and set(self.directions) != {"forward"}:
+            chosen["direction"] = self.directions[0] if len(set(self.directions)) == 1 else self.directions
         dtype = "bfloat16" if self.bfloat16 else str(self.dtype)
-        return options | ({} if dtype == "float32" else {"dtype": dtype})
+        return chosen | ({} if dtype == "float32" else {"dtype": dtype})
 
     def __repr__(self) -> str:
-        options = "".join(f", {name}={value!r}" for name, value in self._options().items())
-        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{options})"
+        chosen = "".join(f", {name}={value!r}" for name, value in self._options().items())
+        return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{chosen})"
 
     def __getstate__(self) -> dict[str, Any]:
         attributes = {name: value for name, value in vars(self).items() if name not in ("_net", "_layout")}
@@ -350,3 +401,10 @@ class Recurrent:
         kept = isa in available() and not os.environ.get("FASTRNN_ISA")
         self._create(isa if kept else active())
         self.flat[:] = parameters
+
+
+def _nonfinite() -> Any:
+    """The module that looks for NaN and infinity, imported where it is wanted."""
+    from . import nonfinite
+
+    return nonfinite

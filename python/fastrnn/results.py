@@ -17,15 +17,32 @@ State = Any  # an array (L*D,B,H), or for cells with several states a tuple of s
 _LARGE = 1 << 14  # elements
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stats:
     """What backward measured on the way.
 
+    Arrays are (L,D,T) of float64: layer, direction, time t of the sequence. D is 2 where the net runs both ways (0
+    forward, 1 reverse), with NaN for directions that a layer has not, else 1.
+
     Attributes:
-        norm: L2 norm of `Gradients.flat` as it was stored.
+        norm: L2 norm of the gradients of the parameters before clipping by `Clip.value` and `Clip.norm`.
+        stored_norm: the same of `Gradients.flat`, clamped by `Clip.value`.
+        scale: what `Clip.norm` asks the optimizer to multiply by, min(1, norm / (stored_norm + 1e-6)); 1 without.
+        clamped: fraction of the gradients of the parameters that `Clip.value` clamped; None without.
+        step_clamped: fraction of the numbers of dL/dh_t and dL/dc_t that `Clip.step_value` clamped; None without.
+        step_scaled: fraction of the rows [dL/dh_t ; dL/dc_t] that `Clip.step_norm` scaled; None without.
+        dh: with trace=True, L2 norms of dL/dh_t over the batch as they reach step t, before it is clipped; else None.
+        dc: the same for dL/dc_t; None for cells without c.
     """
 
     norm: float
+    stored_norm: float
+    scale: float = 1.0
+    clamped: float | None = None
+    step_clamped: _Array | None = None
+    step_scaled: _Array | None = None
+    dh: _Array | None = None
+    dc: _Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +73,12 @@ class Tape:
 
     _core: Any = field(repr=False)
     _unbatched: bool = field(repr=False)
+    _lengths: npt.NDArray[np.int64] | None = field(repr=False, default=None)
+
+    @property
+    def segments(self) -> int:
+        """In how many pieces backward will run; 1 where the whole tape is kept."""
+        return int(self._core.segments)
 
     @property
     def used(self) -> bool:

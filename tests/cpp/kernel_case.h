@@ -70,7 +70,7 @@ struct KernelCase {
 
   bool fresh() const { return o.seed % 3 == 0; }  // gradients are written over what was never set
   Index length(Index b) const { return o.lengths ? lengths[size_t(b)] : o.T; }
-  fastrnn::Dims dims() const { return batch.dims(o.I, o.H); }
+  fastrnn::Dims dims() const { return batch.dims(o.I, o.H, o.H); }
   fastrnn::Steps steps() const { return batch.steps(o.reversed); }
 
   // Calls value() for every number of a matrix that a kernel may read, or of an array
@@ -102,7 +102,7 @@ struct KernelCase {
   template <class U>
   fastrnn::Weights<U> as_weights(const Guarded<T> (&arrays)[5]) const {
     const auto at = [&](int k) { return arrays[k].size() ? arrays[k].data() : nullptr; };
-    return {arrays[0].data(), arrays[1].data(), at(2), at(3), at(4)};
+    return {arrays[0].data(), arrays[1].data(), at(2), at(3), at(4), nullptr};
   }
 };
 
@@ -174,11 +174,11 @@ class KernelRun {
         gradients[k][n] = case_.fresh() ? T(NAN) : case_.gradients_before[k][n];
     }
     const Guarded<T> scratch(kernel_.backward_scratch_size(case_.dims(), sharing_.threads));
-    double square_sum = -1;
+    fastrnn::GradientSums sums = {-1, -1, -1};
     fastrnn::BackwardArgs<T> args{};
     args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
     args.weights = case_.template as_weights<const T>(case_.weights);
-    args.gradients = case_.template as_weights<T>(gradients), args.square_sum = &square_sum;
+    args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums, args.value = T(INFINITY);
     args.fresh = case_.fresh();
     args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
     args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
@@ -201,8 +201,8 @@ class KernelRun {
       results.push_back({names[k], gradients[k].copy(), true});
       for (T value : results.back().values) squares += double(value) * double(value);
     }
-    CHECK(std::fabs(square_sum - squares) <= 1e-12 * squares, "square_sum is %.17g, of the gradients as stored %.17g",
-          square_sum, squares);
+    CHECK(std::fabs(sums.after - squares) <= 1e-12 * squares,
+          "the squares sum to %.17g, of the gradients as stored %.17g", sums.after, squares);
     check_inputs("backward");
     return results;
   }

@@ -89,7 +89,7 @@ void check_batch(const Sample& sample) {
   const Batch batch(sample.T, sample.B, sample.lengths.data(), resets);
   const Expected want(sample);
   CHECK(batch.T == sample.T && batch.B == sample.B && batch.R == want.R, "R is %td, want %td", batch.R, want.R);
-  const fastrnn::Dims d = batch.dims(3, 4);
+  const fastrnn::Dims d = batch.dims(3, 4, 4);
   CHECK(d.T == sample.T && d.B == sample.B && d.I == 3 && d.H == 4 && d.R == want.R, "dims");
   for (bool reversed : {false, true}) {
     const check::Case direction("%s", reversed ? "reversed" : "forward");

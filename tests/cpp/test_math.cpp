@@ -36,17 +36,17 @@ template <class T>
 std::vector<T> one_step(const Kernel<T>& kernel, const std::vector<T>& x, const std::vector<T>& W_ih,
                         const std::vector<T>& b_ih, T h0) {
   constexpr Index kRows = 1024;
-  const fastrnn::Dims most{1, kRows, 1, 1, kRows};
+  const fastrnn::Dims most{1, kRows, 1, 1, kRows, 1};
   const std::vector<T> zeros(W_ih.size(), 0), before(size_t(kRows), h0);
   std::vector<T> y(x.size()), last(size_t(kRows), 0);
   const Team alone{0, 1, false, [](void*) {}, [](void*) { return false; }, nullptr};
   const fastrnn::Buffer packed = fastrnn::buffer_of<T>(kernel.packed_size(most));
   const fastrnn::Buffer scratch = fastrnn::buffer_of<T>(kernel.forward_scratch_size(most, 1, false));
-  kernel.pack(most, {W_ih.data(), zeros.data(), b_ih.data(), zeros.data(), nullptr}, packed.as<T>(), alone);
+  kernel.pack(most, {W_ih.data(), zeros.data(), b_ih.data(), zeros.data(), nullptr, nullptr}, packed.as<T>(), alone);
   for (size_t begin = 0; begin < x.size(); begin += size_t(kRows)) {
     const Index n = std::min(kRows, Index(x.size() - begin));
     fastrnn::ForwardArgs<T> args{};
-    args.dims = {1, n, 1, 1, n}, args.packed = packed.as<T>(), args.scratch = scratch.as<T>();
+    args.dims = {1, n, 1, 1, n, 1}, args.steps.total = 1, args.packed = packed.as<T>(), args.scratch = scratch.as<T>();
     args.x = {x.data() + begin, n, 1}, args.y = {y.data() + begin, n, 1};
     args.s0[0] = before.data(), args.sT[0] = last.data();
     kernel.forward(args, alone);

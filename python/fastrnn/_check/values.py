@@ -116,3 +116,13 @@ def in_place(name: str, value: object, shape: tuple[int, ...], dtype: np.dtype[A
         raise ValueError(f"{name} has shape {given.shape}, but is written in place, so {shape} is needed")
     if not (given.flags.c_contiguous and given.flags.writeable and given.flags.aligned):
         raise ValueError(f"{name} is written in place, so it must be contiguous, aligned and writeable")
+
+
+def workspace(value: object, training: bool) -> float | None:
+    """max_workspace in bytes."""
+    if value is None:
+        return None
+    budget = size("max_workspace", value)
+    if not training:
+        raise ValueError("max_workspace bounds what training=True records, but training is False")
+    return float(budget)
