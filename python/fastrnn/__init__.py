@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .io import load
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW
+    from .stream import Stream
     from .topologies import NToN
     from .training import History
 
@@ -37,6 +38,7 @@ __all__ = [
     "NToN",
     "NonFiniteError",
     "Stats",
+    "Stream",
     "Tape",
     "active",
     "available",
@@ -57,6 +59,7 @@ _LATER = {
     "History": "training",
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",
+    "Stream": "stream",
     "load": "io",
 }
 _MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}

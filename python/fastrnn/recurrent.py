@@ -21,6 +21,7 @@ from .runtime import active, available
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .stream import Stream
 
 _Array = npt.NDArray[Any]
 
@@ -312,10 +313,14 @@ class Recurrent:
         result = self._net.step(x_t, state, out)  # None where anything has to be converted or is wrong
         return result if result is not None else self._checked_step(x_t, state, out)
 
+    def stream(self, batch: int | None = None, state: State = None) -> Stream:
+        """A stream of (I,), or of (batch,I), that owns its state and its output; state as in `step`, None is zeros."""
+        from .stream import Stream
+
+        return Stream(self, batch, state)
+
     def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
-        if set(self.directions) != {"forward"}:
-            both = "bidirectional" if self.bidirectional else f"direction={self.directions}"
-            raise ValueError(f"step runs forward in time, but this net is {both}")
+        _check.forward_only("step", self.directions)
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1
         shape = self._state_shape(1 if single else x.shape[0], single)

@@ -139,6 +139,46 @@ def step_input(x_t: object, input_size: int, dtype: np.dtype[Any], weight: str) 
     return dense(given)
 
 
+def forward_only(name: str, directions: tuple[str, ...]) -> None:
+    """Every layer runs forward in time."""
+    if set(directions) != {"forward"}:
+        both = "bidirectional" if set(directions) == {"both"} else f"direction={directions}"
+        raise ValueError(f"{name} runs forward in time, but this net is {both}")
+
+
+def stream_input(x_t: object, input_size: int, batch: int | None) -> None:
+    """One step of a stream in its own shape."""
+    want = (input_size,) if batch is None else (batch, input_size)
+    shape = array("x_t", x_t).shape
+    if shape != want:
+        raise ValueError(f"x_t has shape {shape}, but a step of this stream (batch={batch}) needs {want}")
+
+
+def stream_rows(rows: object, batch: int | None) -> Any:
+    """Which rows of a stream: an index of the axis after the layers."""
+    if rows is None:
+        return slice(None)
+    if batch is None:
+        raise ValueError(
+            f"rows is {rows!r:.60}, but this stream has batch=None: reset() without rows begins it anew"
+        )
+    given = np.asarray(rows)
+    if given.dtype.kind == "b":
+        if given.shape != (batch,):
+            raise ValueError(
+                f"rows has shape {given.shape}, but this stream has batch={batch}, so ({batch},) is needed"
+            )
+        return given
+    if given.size and given.dtype.kind not in "iu":
+        raise TypeError(f"rows has dtype {given.dtype}, but bools or integers are needed")
+    wrong = given[(given < 0) | (given >= batch)]
+    if wrong.size:
+        raise ValueError(
+            f"rows holds {wrong.flat[0]}, but this stream has batch={batch}, so 0 to {batch - 1} is needed"
+        )
+    return given.astype(np.int64)
+
+
 def apart(**arrays: Array) -> None:
     """Arrays of which some are written while others are read: no two may share memory."""
     names = list(arrays)
