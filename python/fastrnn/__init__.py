@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .stream import Stream
     from .topologies import NToN
     from .training import History
+    from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "Stats",
     "Stream",
     "Tape",
+    "TruncatedTape",
     "active",
     "available",
     "get_num_threads",
@@ -60,6 +62,7 @@ _LATER = {
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",
     "Stream": "stream",
+    "TruncatedTape": "truncated",
     "load": "io",
 }
 _MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .values import Array, array, dense, floats
+from .values import Array, array, dense, floats, size
 
 
 def _with_contiguous_rows(a: Array) -> Array:
@@ -144,6 +144,33 @@ def forward_only(name: str, directions: tuple[str, ...]) -> None:
     if set(directions) != {"forward"}:
         both = "bidirectional" if set(directions) == {"both"} else f"direction={directions}"
         raise ValueError(f"{name} runs forward in time, but this net is {both}")
+
+
+def bptt(
+    value: object, directions: tuple[str, ...], max_workspace: object, training: bool
+) -> tuple[int, int]:
+    """(k1, k2) of truncated back-propagation, in a call that it can be given to."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"bptt is {value!r:.60}, but must be a pair of integers (k1, k2)")
+    k1, k2 = size("bptt's k1", value[0]), size("bptt's k2", value[1])
+    if k2 < k1:
+        raise ValueError(f"bptt is (k1, k2) = {(k1, k2)}, but k2 must be at least k1")
+    forward_only(f"bptt={(k1, k2)}", directions)
+    if max_workspace is not None:
+        raise ValueError(
+            f"bptt={(k1, k2)} and max_workspace={max_workspace!r} both bound what is kept: give one of them"
+        )
+    if not training:
+        raise ValueError(f"bptt={(k1, k2)} divides what training=True records, but training is False")
+    return k1, k2
+
+
+def fresh_tape(owned: bool, used: bool, owner: object) -> None:
+    """A tape of this net that no backward call has used."""
+    if not owned:
+        raise ValueError(f"the tape belongs to another net than this {owner!r}")
+    if used:
+        raise ValueError("the tape has been used by a backward call; run forward again for another one")
 
 
 def stream_input(x_t: object, input_size: int, batch: int | None) -> None:
