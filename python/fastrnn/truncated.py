@@ -5,9 +5,9 @@ The T steps are divided into windows of k1. With the state carried from window t
 
     gradient = sum_w dL_w / d(parameters),     each through the last k2 steps before the end of the window.
 
-k2 >= T is back-propagation through time itself. With k2 = k1 no step is computed twice: every window is recorded while it
-runs, and goes back to its own first step. With k2 > k1 windows overlap, and each is run again from a saved state when its
-gradient is wanted.
+k2 >= T is back-propagation through time itself. With k2 = k1 no step is computed twice: every window is recorded while
+it runs, and goes back to its own first step. With k2 > k1 windows overlap, and each is run again from a saved state
+when its gradient is wanted.
 """
 
 from __future__ import annotations
