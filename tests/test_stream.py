@@ -87,6 +87,16 @@ def test_reset_without_batch(cell):
     np.testing.assert_array_equal(stream.step(x), first)
 
 
+@pytest.mark.parametrize("batch", [None, B])
+def test_a_batch_first_net_streams_the_same(cell, batch):
+    x = np.random.default_rng(5).standard_normal((I,) if batch is None else (batch, I)).astype(np.float32)
+    want = CLASSES[cell](I, H, seed=3).stream(batch).step(x)
+    stream = CLASSES[cell](I, H, batch_first=True, seed=3).stream(batch)
+    np.testing.assert_array_equal(stream.step(x), want)
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x), want)
+
+
 def test_what_has_to_be_converted_is(cell):
     net = CLASSES[cell](I, H, seed=3)
     x = np.random.default_rng(5).standard_normal((B, 2 * I))

@@ -338,3 +338,10 @@ def test_repr():
     net = fastrnn.GRU(I, H, seed=1)
     _, _, tape = net.forward(zeros(T, B, I), bptt=(2, 3))
     assert repr(tape) == "TruncatedTape(bptt=(2, 3), windows=2, used=False)"
+
+
+@pytest.mark.parametrize("option", ["dropout", "input_dropout"])
+def test_masks_would_differ(option):
+    net = fastrnn.GRU(I, H, seed=1)
+    vars(net)[option] = 0.5
+    refused(ValueError, ["bptt", f"{option}=0.5"], net.forward, zeros(T, B, I), bptt=(2, 3))

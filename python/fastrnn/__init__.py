@@ -15,6 +15,7 @@ from .runtime import active, available, get_num_threads, set_num_threads, thread
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
     from .io import load
     from .nonfinite import NonFiniteError
@@ -34,6 +35,7 @@ __all__ = [
     "AdamW",
     "Clip",
     "Embedding",
+    "GradientFlow",
     "Gradients",
     "History",
     "NToN",
@@ -45,6 +47,7 @@ __all__ = [
     "active",
     "available",
     "get_num_threads",
+    "gradient_flow",
     "load",
     "set_num_threads",
     "threads",
@@ -58,6 +61,8 @@ _LATER = {
     "AdamW": "optim",
     "Clip": "clip",
     "Embedding": "embedding",
+    "GradientFlow": "diagnostics",
+    "gradient_flow": "diagnostics",
     "History": "training",
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",

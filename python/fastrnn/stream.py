@@ -40,9 +40,7 @@ class Stream:
         rows = () if self.batch is None else (self.batch,)
         shape = net._state_shape(self.batch or 1, self.batch is None)
         given = _check.states("state", state, net.cell, net._STATES, shape, net.dtype)
-        self._arrays = tuple(np.zeros(shape, net.dtype) for _ in net._STATES)
-        for own, start in zip(self._arrays, given or ()):
-            own[...] = start
+        self._arrays = tuple(np.array(start) for start in given or self._start())
         self._state = self._arrays if len(self._arrays) > 1 else self._arrays[0]
         self._y = np.zeros((*rows, net.output_size), net.dtype)
 
@@ -73,7 +71,7 @@ class Stream:
         return copies if len(copies) > 1 else copies[0]
 
     def reset(self, rows: Any = None) -> None:
-        """Sets the state to zero.
+        """Back to the state of a call without one, which is zero.
 
         Args:
             rows: which rows of the batch begin anew: bool (B,), or their numbers; None is all.
@@ -83,8 +81,15 @@ class Stream:
             TypeError: rows are neither bools nor integers.
         """
         chosen = _check.stream_rows(rows, self.batch)
-        for own in self._arrays:
-            own[:, chosen] = 0
+        for own, start in zip(self._arrays, self._start()):
+            own[:, chosen] = start[:, chosen]
+
+    def _start(self) -> tuple[_Array, ...]:
+        """The state of a call without one: what no step leaves of it."""
+        net = self.net
+        sizes = (0,) if self.batch is None else (self.batch, 0) if net.batch_first else (0, self.batch)
+        _, start = net(np.empty((*sizes, net.input_size), net.dtype))
+        return start if isinstance(start, tuple) else (start,)
 
     def __repr__(self) -> str:
         return f"{self.net!r}.stream({'' if self.batch is None else f'batch={self.batch}'})"

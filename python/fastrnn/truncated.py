@@ -234,6 +234,7 @@ def forward(
 ) -> tuple[_Array, State, TruncatedTape]:
     """`net.forward` with bptt=(k1, k2), which says more."""
     k1, k2 = _check.bptt(bptt, net.directions, max_workspace, _check.flag("training", training))
+    _check.no_dropout("bptt", vars(net))
     weight = net._weight("weight_ih_l0")
     given, unbatched = _check.sequence(x, net.input_size, net.dtype, net.batch_first, weight)
     T, B, _ = given.shape

@@ -165,6 +165,15 @@ def bptt(
     return k1, k2
 
 
+def no_dropout(name: str, options: Mapping[str, Any]) -> None:
+    """No masks that a second run of the same steps would draw anew."""
+    for dropout in ("dropout", "input_dropout"):
+        if options.get(dropout):
+            raise ValueError(
+                f"{name} runs steps again, but {dropout}={options[dropout]} would draw other masks for them"
+            )
+
+
 def fresh_tape(owned: bool, used: bool, owner: object) -> None:
     """A tape of this net that no backward call has used."""
     if not owned:
