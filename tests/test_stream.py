@@ -129,7 +129,7 @@ def test_a_step_allocates_nothing(target, cell, batch):
         ours = traced(lambda: stream.step(x))
     finally:
         tracemalloc.stop()
-    assert ours[0] <= 0, "memory grows"
+    assert ours[0] < 50 * 16, "memory grows"  # an int a step would be more
     assert ours[1] <= plain[1] + 64, "more is allocated than by net.step"
     assert ours[1] < out.nbytes or batch is None, "an array was allocated"
 
