@@ -69,6 +69,7 @@ struct KernelCase {
   }
 
   bool fresh() const { return o.seed % 3 == 0; }  // gradients are written over what was never set
+  bool controlled() const { return o.seed % 2 == 0; }  // clipped in every way, and measured
   Index length(Index b) const { return o.lengths ? lengths[size_t(b)] : o.T; }
   fastrnn::Dims dims() const { return batch.dims(o.I, o.H, o.H); }
   fastrnn::Steps steps() const { return batch.steps(o.reversed); }
@@ -150,7 +151,9 @@ class KernelRun {
       args.s0[q] = o.states ? case_.s0[q].data() : nullptr;
       args.sT[q] = sT[q].data();
     }
-    run([&](const Team& team) { kernel_.forward(args, team); });
+    const auto pass = [&] { run([&](const Team& team) { kernel_.forward(args, team); }); };
+    if (checkpoints_) checkpoints_->forward(0, args, pass);
+    else pass();
 
     y.check("y"), scratch.check("forward scratch"), tape_.check("tape"), packed_.check("packed");
     CHECK(same_bits(packed_before, packed_.copy()), "forward has written the packed weights");
@@ -160,8 +163,17 @@ class KernelRun {
     return results;
   }
 
-  // dx, ds0 and the gradients of the parameters, after forward(true). Checks square_sum.
-  std::vector<Result<T>> backward() {
+  // The same with the tape in segments, for backward(&checkpoints)
+  std::vector<Result<T>> forward(fastrnn::Checkpoints<T>& checkpoints) {
+    checkpoints_ = &checkpoints;
+    std::vector<Result<T>> results = forward(false);
+    checkpoints_ = nullptr;
+    return results;
+  }
+
+  // dx, ds0 and the gradients of the parameters, after forward(true), or after forward(checkpoints) with those. Checks
+  // the sums of squares.
+  std::vector<Result<T>> backward(fastrnn::Checkpoints<T>* checkpoints = nullptr) {
     const Options& o = case_.o;
     const Field<T> dx(o.T, o.B, o.I, o.strided);
     for (Index t = 0; o.add_dx && t < o.T; ++t)
@@ -178,7 +190,13 @@ class KernelRun {
     fastrnn::BackwardArgs<T> args{};
     args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
     args.weights = case_.template as_weights<const T>(case_.weights);
-    args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums, args.value = T(INFINITY);
+    args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums,
+    args.value = T(case_.controlled() ? 1.5 : INFINITY);
+    Guarded<double> norms(4 * o.T * o.B);
+    for (Index k = 0; k < norms.size(); ++k) norms[k] = 0;
+    const fastrnn::StepControl<T> control{T(1.5), 0.8 * std::sqrt(double(o.H)),
+                                          reinterpret_cast<fastrnn::StepNorms*>(norms.data())};
+    args.control = case_.controlled() ? &control : nullptr;
     args.fresh = case_.fresh();
     args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
     args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
@@ -188,10 +206,23 @@ class KernelRun {
       args.dsT[q] = o.states ? case_.dsT[q].data() : nullptr;
       args.ds0[q] = ds0[q].data();
     }
-    run([&](const Team& team) { kernel_.backward(args, team); });
+    const auto pass = [&] { run([&](const Team& team) { kernel_.backward(args, team); }); };
+    if (checkpoints) {
+      checkpoints->reserve(sharing_.threads);
+      checkpoints->backward(0, args, packed_.data(), pass, [&](const fastrnn::ForwardArgs<T>& again) {
+        run([&](const Team& team) { kernel_.forward(again, team); });
+      });
+    } else {
+      pass();
+    }
 
     dx.check("dx"), scratch.check("backward scratch"), tape_.check("tape"), packed_.check("packed");
+    norms.check("norms");
     std::vector<Result<T>> results;
+    for (int part = 0; part < 3; ++part) {  // dh, dc, clamped; the count jumps where a number is at the limit
+      results.push_back({check::text("norms[%d]", part), {}, true});
+      for (Index k = part; k < norms.size(); k += 4) results.back().values.push_back(T(norms[k]));
+    }
     if (o.dx) results.push_back({"dx", dx.copy(), true});
     add_states(results, "ds0", ds0, true);
     const char* const names[5] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit"};
@@ -241,4 +272,5 @@ class KernelRun {
   const Sharing sharing_;
   const std::vector<T> inputs_;
   Guarded<T> packed_, tape_;
+  fastrnn::Checkpoints<T>* checkpoints_ = nullptr;
 };

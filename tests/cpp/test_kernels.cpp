@@ -129,6 +129,35 @@ void check_teams(int cell, const Options& options) {
   }
 }
 
+// Segments of random lengths, in one thread and in teams, have the bits of a whole tape.
+template <class Precision>
+void check_segments(int cell, const Options& options) {
+  using T = typename Precision::T;
+  for (const std::string& isa : targets()) {
+    const Kernel<T>& kernel = kernels_of<Precision>(isa).cells[cell];
+    const check::Case scope("%s %s", kernel.id, options.text().c_str());
+    KernelCase<T> c(kernel, options);
+    c.fill_random();
+    KernelRun<T> whole(kernel, c);
+    const std::vector<Result<T>> outputs = whole.forward(true), want = join(outputs, whole.backward());
+    for (const Sharing& sharing : {Sharing{1, false}, Sharing{2, false}, Sharing{3, true}}) {
+      std::vector<Index> bounds{options.T}, rows;
+      while (bounds.back() > 0) {
+        Index begin = std::max(Index(0), bounds.back() - 1 - c.random.below(1 + options.T / 2));
+        while (begin > 0 && (c.batch.R - c.batch.rows_before(begin)) % kernel.row_multiple) --begin;
+        bounds.push_back(begin);
+      }
+      std::reverse(bounds.begin(), bounds.end());
+      for (Index bound : bounds) rows.push_back(c.batch.rows_before(bound));
+      fastrnn::Checkpoints<T> checkpoints(kernel, c.dims(), bounds, rows, 1);
+      KernelRun<T> run(kernel, c, sharing);
+      const std::vector<Result<T>> got = run.forward(checkpoints);
+      const check::Case threads("%td segments, %d threads", Index(bounds.size()) - 1, sharing.threads);
+      check_same(join(got, run.backward(&checkpoints)), want, "than a whole tape");
+    }
+  }
+}
+
 template <class Precision>
 void check_names() {
   using T = typename Precision::T;
@@ -171,6 +200,7 @@ constexpr Index kLarge[][4] = {{30, 17, 5, 9}, {300, 1, 2, 17}, {2, 128, 3, 5}, 
                                {2, 260, 3, 5}, {3, 2, 513, 7},  {2, 5, 1030, 3}, {5, 4, 64, 128}};
 constexpr Index kShared[][4] = {{5, 7, 9, 67},   {3, 1, 4, 130}, {9, 40, 3, 17},
                                 {2, 3, 600, 20}, {4, 2, 1, 1},   {0, 2, 3, 4}};
+constexpr Index kSegmented[][4] = {{9, 7, 9, 35}, {40, 1, 20, 17}, {30, 20, 2, 9}, {200, 6, 3, 5}, {5, 3, 33, 4}};
 constexpr uint64_t kSmallShapes = 52;
 
 template <class Precision>
@@ -186,6 +216,7 @@ void check_all() {
         check_against_reference<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
     }
     for (const auto& d : kShared) check_teams<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+    for (const auto& d : kSegmented) check_segments<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
   }
 }
 }  // namespace
