@@ -51,7 +51,7 @@ Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel
         parameter_count_ += count * (columns ? columns : 1);
       };
       add("weight_ih", rows, inputs);
-      add("weight_hh", rows, shape.P);
+      if (kernel.recurrent) add("weight_hh", rows, shape.P);
       if (shape.biases > 0) add("bias_ih", rows, 0);
       if (shape.biases > 1) add("bias_hh", rows, 0);
       if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
@@ -119,7 +119,7 @@ template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
                          Rows<T> y, T* const* sT, Tape<T>* tape) const {
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), true).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.recurrent).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), keep));
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
@@ -161,7 +161,8 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
 
 template <class T>
 void Network<T>::run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const {
-  const Split split = choose_split(args.dims, kernel_.gates, 1, lease.size(), lease.barriers_pay());
+  const Split split =
+      choose_split(args.dims, kernel_.gates, 1, lease.size(), kernel_.recurrent && lease.barriers_pay());
   lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
 }
 
@@ -189,7 +190,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                                   const BackwardRequest<T>& request) const {
   const Batch& batch = tape.batch;
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), true).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), kernel_.recurrent).threads);
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
   for (int k = 0; k < std::min(2, layers() - 1); ++k) d_between[k] = between(batch);
@@ -205,7 +206,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
       const Part& part = parts_[number];
       if (part.layer != layer) continue;
       GradientSums part_sums = {};
-      const StepControl<T> control{request.step_value, request.step_norm,
+      const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                    request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
       BackwardArgs<T> args{dims(batch, part.inputs),
                            batch.steps(part.reversed),
@@ -229,7 +230,8 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
         args.ds0[q] = request.ds0[q] + at * width(q);
       }
       // The same team for all segments: what they leave in scratch lies where its size says.
-      const Split split = choose_split(args.dims, kernel_.gates, 3, lease.size(), lease.barriers_pay());
+      const Split split =
+          choose_split(args.dims, kernel_.gates, 3, lease.size(), kernel_.recurrent && lease.barriers_pay());
       const auto run = [&] {
         lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
       };

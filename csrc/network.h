@@ -88,6 +88,7 @@ struct BackwardRequest {
   bool fresh;
   T step_value, value;  // limits of api.h; infinity: none
   double step_norm;
+  bool trace;
   StepNorms* norms;  // (parts,T,B) zeros; null: steps are neither clipped nor measured
 };
 

@@ -61,7 +61,7 @@ struct Reference {
   static void pack(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
     if (team.rank) return;
     double* to = copy_operands(w.W_ih, G * d.H * d.I, wide(packed));
-    to = copy_operands(w.W_hh, G * d.H * d.H, to);
+    to = Cell::kRecurrent ? copy_operands(w.W_hh, G * d.H * d.H, to) : to + G * d.H * d.H;
     to = copy(w.b_ih, G * d.H, to);
     to = copy(w.b_hh, G * d.H, to);
     copy(w.unit, U * d.H, to);
@@ -118,7 +118,7 @@ struct Reference {
       const Index r = g * d.H + j;
       double from_x = b_ih[r], from_h = b_hh[r];
       for (Index k = 0; k < d.I; ++k) from_x += W_ih[r * d.I + k] * operand(double(x[k]));
-      for (Index k = 0; keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * operand(h[k]);
+      for (Index k = 0; Cell::kRecurrent && keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * operand(h[k]);
       pre[Cell::x_slot(g)] += from_x;
       pre[Cell::h_slot(g)] += from_h;
     }
@@ -259,20 +259,32 @@ struct Reference {
         const Index r = g * d.H + j;
         const double of_x = sums.dpre[j * P + Cell::x_slot(g)], of_h = sums.dpre[j * P + Cell::h_slot(g)];
         const double from_x = operand(of_x), from_h = operand(of_h);
-        const T *W_ih = a.weights.W_ih + r * d.I, *W_hh = a.weights.W_hh + r * d.H;
+        const T *W_ih = a.weights.W_ih + r * d.I, *W_hh = Cell::kRecurrent ? a.weights.W_hh + r * d.H : nullptr;
         sums.b_ih[r] += of_x;
         sums.b_hh[r] += of_h;
         for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * operand(double(x[k]));
-        for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
+        for (Index k = 0; W_hh && keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
         for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * operand(double(W_ih[k]));
-        for (Index k = 0; keep && k < d.H; ++k) dh[k] += from_h * operand(double(W_hh[k]));
+        for (Index k = 0; W_hh && keep && k < d.H; ++k) dh[k] += from_h * operand(double(W_hh[k]));
       }
     for (Index k = 0; dx_to && k < d.I; ++k) dx_to[k] = T(sums.dx[k] + (a.add_dx ? double(dx_to[k]) : 0));
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id,   name,    G,       Q, U, 1, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
-            pack, forward, backward};
+    return {id,
+            name,
+            G,
+            Q,
+            U,
+            Cell::kRecurrent,
+            1,
+            packed_size,
+            tape_size,
+            forward_scratch_size,
+            backward_scratch_size,
+            pack,
+            forward,
+            backward};
   }
 };
 

@@ -48,6 +48,7 @@ struct Entry {
             Cell::kGates,
             Cell::kState,
             Cell::kUnit,
+            Cell::kRecurrent,
             ElementOf<E>::kNumbers,
             packed_size,
             tape_size,

@@ -7,6 +7,7 @@ It knows nothing of the package.
     lstm    Hochreiter & Schmidhuber, Long short-term memory, 1997, with the forget gate of
             Gers, Schmidhuber & Cummins, Learning to forget, 2000:   c' = f c + i g,  h' = o tanh c'
     lstm_peephole  Gers, Schraudolph & Schmidhuber, Learning precise timing, 2002: i and f also see c, o sees c'
+    indrnn  Li et al., Independently recurrent neural network, 2018:   h' = f(W x + b + u h), u one number a unit
     gru     Cho et al., 2014, arXiv:1406.1078, with the reset after the product as cuDNN and torch have it:
             n = tanh(W x + b + r (U h + d)),  h' = (1 - z) n + z h
 
@@ -34,6 +35,7 @@ class Cell:
     states: int
     unit_role: str = ""  # torch-like name of the parameters that belong to single units, if there are any
     units: int = 0  # how many of them a unit has
+    recurrent: bool = True  # whether it has a W_hh
 
 
 CELLS: dict[str, Cell] = {}
@@ -71,6 +73,18 @@ def rnn_tanh(x, state, W_ih, W_hh, b_ih, b_hh):
 def rnn_relu(x, state, W_ih, W_hh, b_ih, b_hh):
     (h,) = state
     return (relu(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh)),)
+
+
+@cell(gates=1, states=1, unit_role="weight_hh", units=1, recurrent=False)
+def indrnn_tanh(x, state, W_ih, b_ih, b_hh, u):
+    (h,) = state
+    return (np.tanh(affine(W_ih, x, b_ih + b_hh) + u[..., None, :] * h),)
+
+
+@cell(gates=1, states=1, unit_role="weight_hh", units=1, recurrent=False)
+def indrnn_relu(x, state, W_ih, b_ih, b_hh, u):
+    (h,) = state
+    return (relu(affine(W_ih, x, b_ih + b_hh) + u[..., None, :] * h),)
 
 
 @cell(gates=4, states=2)
@@ -152,11 +166,11 @@ def stack(cell, x, state, parameters, *, num_layers=1, bidirectional=False, leng
 
 
 def layer_weights(cell, parameters, suffix):
-    W_ih, W_hh = parameters["weight_ih" + suffix], parameters["weight_hh" + suffix]
-    none = np.zeros(W_hh.shape[-2])
+    facts, W_ih = CELLS[cell], parameters["weight_ih" + suffix]
+    none = np.zeros(W_ih.shape[-2])
     biases = parameters.get("bias_ih" + suffix, none), parameters.get("bias_hh" + suffix, none)
-    role = CELLS[cell].unit_role
-    return W_ih, W_hh, *biases, *([parameters[role + suffix]] if role else [])
+    W_hh = [parameters["weight_hh" + suffix]] if facts.recurrent else []
+    return W_ih, *W_hh, *biases, *([parameters[facts.unit_role + suffix]] if facts.unit_role else [])
 
 
 def gradients(cell, x, state, parameters, dy, dstate, **options):

@@ -82,7 +82,8 @@ def parameter_shapes(cell, I, H, *, num_layers=1, bidirectional=False, bias=True
     rows = facts.gates * H
     for k, suffix in itertools.product(range(num_layers), ["", "_reverse"][:D]):
         shapes[f"weight_ih_l{k}{suffix}"] = (rows, I if k == 0 else D * H)
-        shapes[f"weight_hh_l{k}{suffix}"] = (rows, H)
+        if facts.recurrent:
+            shapes[f"weight_hh_l{k}{suffix}"] = (rows, H)
         if bias:
             shapes[f"bias_ih_l{k}{suffix}"] = (rows,)
             shapes[f"bias_hh_l{k}{suffix}"] = (rows,)

@@ -103,7 +103,7 @@ class PyNetwork {
   // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh; limits of clipping, infinity for none;
   // norms (parts,T,B,4) of double or None. Returns dstates and GradientSums.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
-                     py::array gradients, bool fresh, T step_value, double step_norm, T value,
+                     py::array gradients, bool fresh, T step_value, double step_norm, T value, bool trace,
                      const py::object& norms) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
@@ -111,7 +111,7 @@ class PyNetwork {
     BackwardRequest<T> request{};
     request.dy = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
     request.fresh = fresh;
-    request.step_value = step_value, request.step_norm = step_norm, request.value = value;
+    request.step_value = step_value, request.step_norm = step_norm, request.value = value, request.trace = trace;
     if (!norms.is_none()) {
       py::array array = py::cast<py::array>(norms);
       request.norms = reinterpret_cast<StepNorms*>(
@@ -330,7 +330,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
            py::arg("y"), py::arg("training"), py::arg("workspace"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
-           py::arg("norms"))
+           py::arg("trace"), py::arg("norms"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace

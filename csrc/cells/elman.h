@@ -16,6 +16,7 @@ template <class Phi>
 struct Elman {
   static constexpr int kGates = 1, kPre = 1, kUnit = 0, kState = 1, kSaved = 1;
   static constexpr int kMemory = 0, kCarried = 1;
+  static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int) { return 0; }
   static FR_FN constexpr int h_slot(int) { return 0; }
   template <class V> using Unit = UnitParameters<V, kUnit>;

@@ -4,12 +4,12 @@
     net = fastrnn.LSTM(input_size=64, hidden_size=128)
     y, (h, c) = net(x)                                    # x (T,B,64) -> y (T,B,128)
 
-Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`. Models that are trained and saved: `NToN`.
+Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`.
 """
 
 from typing import TYPE_CHECKING
 
-from .layers import GRU, LSTM, RNN
+from .layers import GRU, LSTM, RNN, IndRNN
 from .results import Gradients, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
@@ -34,6 +34,7 @@ __all__ = [
     "Embedding",
     "Gradients",
     "History",
+    "IndRNN",
     "NToN",
     "NonFiniteError",
     "Stats",

@@ -100,6 +100,7 @@ class _Network:
         step_value: float,
         step_norm: float,
         value: float,
+        trace: bool,
         norms: _Array | None,
     ) -> tuple[tuple[_Array, ...], tuple[float, float, float]]: ...
     def step(self, x: Any, state: Any, out: Any) -> tuple[_Array, Any] | None: ...

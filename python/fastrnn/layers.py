@@ -127,6 +127,39 @@ class GRU(Recurrent):
         super().__init__("gru", input_size, hidden_size, num_layers, options)
 
 
+class IndRNN(Recurrent):
+    """Independently recurrent network (Li, Li, Cook, Zhu & Gao 2018): each unit sees its own h alone.
+
+        h_t = f(W_ih x_t + b_ih + b_hh + u * h_{t-1}) = y_t
+
+    f is relu or tanh; u, weight_hh_l0 (H,), is one number a unit. The gradient through n steps is a product of n numbers
+    of one unit, which |u| near 1 keeps in bounds, and not a product of matrices. Arguments as in `RNN`.
+
+    >>> net = IndRNN(3, 4, num_layers=2, seed=0)
+    >>> net.parameters()["weight_hh_l0"].shape
+    (4,)
+    """
+
+    _UNIT_ROLE = "weight_hh"
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        nonlinearity: str = "relu",
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        self.nonlinearity = _check.choice("nonlinearity", nonlinearity, ("tanh", "relu"))
+        super().__init__(f"indrnn_{self.nonlinearity}", input_size, hidden_size, num_layers, options)
+
+    def _options(self) -> dict[str, Any]:
+        return super()._options() | (
+            {} if self.nonlinearity == "relu" else {"nonlinearity": self.nonlinearity}
+        )
+
+
 #: How a layer of each cell is made, by the names of csrc/cells/cells.def
 CELLS: Mapping[str, Callable[..., Recurrent]] = {
     "rnn_tanh": partial(RNN, nonlinearity="tanh"),
@@ -134,4 +167,6 @@ CELLS: Mapping[str, Callable[..., Recurrent]] = {
     "gru": GRU,
     "lstm": LSTM,
     "lstm_peephole": partial(LSTM, peepholes=True),
+    "indrnn_tanh": partial(IndRNN, nonlinearity="tanh"),
+    "indrnn_relu": partial(IndRNN, nonlinearity="relu"),
 }

@@ -282,7 +282,7 @@ class Recurrent:
         target = empty((count,), self.dtype) if look and flat is not None else gradients
         before, sums = self._net.backward(
             tape._core, dy_rows, dafter, dx_rows, target, flat is None or look,
-            limits.step_value, limits.step_norm, limits.value, norms,
+            limits.step_value, limits.step_norm, limits.value, limits.trace or look, norms,
         )  # fmt: skip
         if look:
             _nonfinite().check_steps(self, norms, tape._lengths, T)

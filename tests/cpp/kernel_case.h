@@ -58,7 +58,7 @@ struct KernelCase {
         x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, o.H, o.strided), dx_before(o.T, o.B, o.I, false) {
     for (int q = 0; q < kernel.states; ++q) s0[q] = Guarded<T>(o.B * o.H, 1), dsT[q] = Guarded<T>(o.B * o.H, 1);
     const Index rows = kernel.gates * o.H, bias = o.bias ? rows : 0;
-    const Index sizes[5] = {rows * o.I, rows * o.H, bias, bias, kernel.unit_parameters * o.H};
+    const Index sizes[5] = {rows * o.I, kernel.recurrent ? rows * o.H : 0, bias, bias, kernel.unit_parameters * o.H};
     for (int k = 0; k < 5; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
   }
 
@@ -103,7 +103,7 @@ struct KernelCase {
   template <class U>
   fastrnn::Weights<U> as_weights(const Guarded<T> (&arrays)[5]) const {
     const auto at = [&](int k) { return arrays[k].size() ? arrays[k].data() : nullptr; };
-    return {arrays[0].data(), arrays[1].data(), at(2), at(3), at(4), nullptr};
+    return {arrays[0].data(), at(1), at(2), at(3), at(4), nullptr};
   }
 };
 
@@ -194,7 +194,7 @@ class KernelRun {
     args.value = T(case_.controlled() ? 1.5 : INFINITY);
     Guarded<double> norms(4 * o.T * o.B);
     for (Index k = 0; k < norms.size(); ++k) norms[k] = 0;
-    const fastrnn::StepControl<T> control{T(1.5), 0.8 * std::sqrt(double(o.H)),
+    const fastrnn::StepControl<T> control{T(1.5), 0.8 * std::sqrt(double(o.H)), true,
                                           reinterpret_cast<fastrnn::StepNorms*>(norms.data())};
     args.control = case_.controlled() ? &control : nullptr;
     args.fresh = case_.fresh();
