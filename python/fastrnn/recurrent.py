@@ -338,6 +338,7 @@ class Recurrent:
     # ------------------------------------------------------------------ helpers
 
     def _weight(self, name: str) -> str:
+        name = name if name in self._layout else f"{name}_reverse"
         return f"{name} {self._layout[name][0]}"
 
     def _parts(self) -> int:
