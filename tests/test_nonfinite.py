@@ -11,6 +11,7 @@ import pytest
 from clip_cases import build, make_problem, net_of
 from fastrnn import Clip, NonFiniteError
 from runner import as_state, compare_bits, parts
+from workspace import least_workspace
 
 STACKS = (["forward"], ["both", "both"], ["reverse", "both", "forward"])
 BAD = (np.nan, np.inf, -np.inf)
@@ -245,7 +246,8 @@ CLIPS = (None, Clip(step_value=0.5, step_norm=1.0, value=0.3, norm=1.0))
 def test_clean_runs_keep_their_bits(target, dtype, case, clip):
     net = net_of(case, target, dtype)
     start = np.random.default_rng(1).uniform(-1, 1, net.flat.size).astype(dtype)
-    for budget in (None, 60_000):
+    least = least_workspace(net, case.x.astype(dtype), lengths=case.lengths)
+    for budget in (None, least):
         for flat in (None, start):
             results = []
             for look in (False, True):
