@@ -62,10 +62,6 @@ def budgets(net, problem):
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_the_same_bits(target, dtype, cell, setting):
     case = problem(cell, setting)
-    if (
-        dtype == "bfloat16"
-    ):  # where rows end within a segment, its weight gradients are rounded in other pairs
-        case.lengths[:] = len(case.x)
     net = net_of(case, target, dtype)
     want, stats = run(net, case)
     tried = budgets(net, case)
@@ -76,30 +72,17 @@ def test_the_same_bits(target, dtype, cell, setting):
         assert (told["norm"], told["stored_norm"]) == (stats["norm"], stats["stored_norm"])
 
 
-@pytest.mark.parametrize("setting", [name for name in SETTINGS if SETTINGS[name][-1].get("lengths")])
-def test_bfloat16_with_lengths(target, cell, setting):
-    """To rounding: sums of products of 8 bits, in another order."""
-    case = problem(cell, setting)
-    net = net_of(case, target, "bfloat16")
-    want, _ = run(net, case)
-    for budget in budgets(net, case):
-        got, _ = run(net, case, max_workspace=budget)
-        for name in want:
-            scale = max(1, np.abs(want[name]).max())
-            assert np.abs(got[name] - want[name]).max() <= 1e-5 * scale, f"{name} within {budget} bytes"
-
-
-@pytest.mark.parametrize("way", [None, "batch", "units", "alone"])
-def test_any_number_of_threads(target, dtype, cell, way):
-    for setting in ("one layer", "one row", "mixed"):
+@pytest.mark.parametrize("way", ["batch", "units", "alone"])
+def test_any_number_of_threads(target, cell, way):
+    for setting in ("one row", "mixed"):
         case = problem(cell, setting)
-        net = net_of(case, target, dtype)
+        net = net_of(case, target, "float32")
         with fastrnn.threads(1):
             want, _ = run(net, case)
-        tried = budgets(net, case)
+        least = least_workspace(net, case.x.astype(net.dtype), **masks(case))
         _core.force_split(way)
         try:
-            for n, budget in ((1, tried[0]), (2, tried[0]), (2, tried[len(tried) // 2]), (7, tried[0])):
+            for n, budget in ((1, least), (2, least), (2, int(1.3 * least)), (7, least)):
                 with fastrnn.threads(n):
                     got, _ = run(net, case, max_workspace=budget)
                 compare_bits(got, want, f"{setting} within {budget} bytes, {n} threads by {way}")
