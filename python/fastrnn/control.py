@@ -90,7 +90,7 @@ def _of_steps(
     if limits.step_value < math.inf:
         found["step_clamped"] = norms[..., _COUNT].sum(2) / (rows * sum(widths))
     if limits.step_norm < math.inf:
-        found["step_scaled"] = (norms[..., _CLAMPED] > limits.step_norm**2).sum(2) / rows
+        found["step_scaled"] = (norms[..., _CLAMPED] > limits.step_norm * limits.step_norm).sum(2) / rows
     if limits.trace:
         found["dh"] = np.sqrt(norms[..., _DH].sum(2))
         if len(widths) > 1:

@@ -132,7 +132,7 @@ class IndRNN(Recurrent):
 
         h_t = f(W_ih x_t + b_ih + b_hh + u * h_{t-1}) = y_t
 
-    f is relu or tanh; u, weight_hh_l0 (H,), is one number a unit. The gradient through n steps is a product of n numbers
+    f is relu or tanh; u, weight_hh_l0 (H,), is a number a unit. The gradient through n steps is a product of n numbers
     of one unit, which |u| near 1 keeps in bounds, and not a product of matrices. Arguments as in `RNN`.
 
     >>> net = IndRNN(3, 4, num_layers=2, seed=0)

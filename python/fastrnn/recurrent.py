@@ -242,11 +242,12 @@ class Recurrent:
             clip: limits that the kernels apply; all of `Clip` but `norm`, which is the optimizer's to apply
                 (`Stats.scale`).
             trace: measure the norms of dL/dh_t and dL/dc_t of every layer, direction and step.
-            error_if_nonfinite: look for NaN and infinity in dy, dstate, and in dL/dh_t and dL/dc_t of every step.
-                Gradients are then added to `flat` at the end, if there were none.
+            error_if_nonfinite: look for NaN and infinity in dy, dstate, in dL/dh_t and dL/dc_t of every step, and in
+                the gradients returned. Where there are any, nothing is added to `flat`.
 
         Raises:
-            NonFiniteError: with error_if_nonfinite: it names the first such number. The tape is used up.
+            NonFiniteError: with error_if_nonfinite: it names the first such number. Unless that is one of dy or dstate,
+                the tape is used up.
             ValueError: the tape was used or belongs to another net, or a shape does not fit; nothing is then changed.
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
@@ -279,15 +280,16 @@ class Recurrent:
         norms = control.room(limits, self._parts(), T, B)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
-        target = empty((count,), self.dtype) if look and flat is not None else gradients
+        target = gradients.copy() if look and flat is not None else gradients
         before, sums = self._net.backward(
-            tape._core, dy_rows, dafter, dx_rows, target, flat is None or look,
+            tape._core, dy_rows, dafter, dx_rows, target, flat is None,
             limits.step_value, limits.step_norm, limits.value, limits.trace or look, norms,
         )  # fmt: skip
         if look:
-            _nonfinite().check_steps(self, norms, tape._lengths, T)
+            _nonfinite().check_steps(self, norms, tape._lengths)
+            _nonfinite().check_results(self, target, dx_rows, before)
             if target is not gradients:
-                gradients += target
+                gradients[:] = target
         widths = (self.hidden_size,) * len(self._STATES)
         stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
@@ -338,6 +340,7 @@ class Recurrent:
     # ------------------------------------------------------------------ helpers
 
     def _weight(self, name: str) -> str:
+        name = name if name in self._layout else f"{name}_reverse"
         return f"{name} {self._layout[name][0]}"
 
     def _parts(self) -> int:
