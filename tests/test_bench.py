@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 import compare
 import measure
 import run
+import stream
 import table
 from cases import GATES, MODES, STREAM, Case, data, grid
 from clients import CLIENTS, clients
@@ -268,6 +269,21 @@ def test_table(tmp_path, report, capsys):
     assert "| lstm-train | 20 | 10 |" in lines
     assert lines[-2] == "Import: 3.2 ms beyond the 50 ms of NumPy. Package: 7.0 MB."
     assert table.main([str(tmp_path / "missing.json")]) == 2
+
+
+def test_stream(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stream, "QUICK_CALLS", 60)
+    path = tmp_path / "stream.json"
+    assert stream.main(["--quick", "--output", str(path)]) == 0
+    report = json.loads(path.read_text())
+    assert report["environment"]["compiler"]
+    names = [result["case"] for result in report["results"]]
+    assert names == [f"{cell}-{L}x128-B{B}" for cell in ("lstm", "gru") for L in (1, 2) for B in (1, 8)]
+    for result in report["results"]:
+        for times in result["microseconds"].values():
+            assert 0 < times["p50"] <= times["p99"] <= times["max"]
+        assert result["calls"] == 60
+    assert capsys.readouterr().out.count("\n") == 1 + len(names)
 
 
 def test_chart(tmp_path, report):

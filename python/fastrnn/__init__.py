@@ -15,12 +15,15 @@ from .runtime import active, available, get_num_threads, set_num_threads, thread
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
     from .io import load
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW
+    from .stream import Stream
     from .topologies import NToN
     from .training import History
+    from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
 __all__ = [
@@ -32,16 +35,20 @@ __all__ = [
     "AdamW",
     "Clip",
     "Embedding",
+    "GradientFlow",
     "Gradients",
     "History",
     "IndRNN",
     "NToN",
     "NonFiniteError",
     "Stats",
+    "Stream",
     "Tape",
+    "TruncatedTape",
     "active",
     "available",
     "get_num_threads",
+    "gradient_flow",
     "load",
     "set_num_threads",
     "threads",
@@ -55,9 +62,13 @@ _LATER = {
     "AdamW": "optim",
     "Clip": "clip",
     "Embedding": "embedding",
+    "GradientFlow": "diagnostics",
+    "gradient_flow": "diagnostics",
     "History": "training",
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",
+    "Stream": "stream",
+    "TruncatedTape": "truncated",
     "load": "io",
 }
 _MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}

@@ -21,6 +21,8 @@ from .runtime import active, available
 
 if TYPE_CHECKING:
     from .clip import Clip
+    from .stream import Stream
+    from .truncated import TruncatedTape
 
 _Array = npt.NDArray[Any]
 
@@ -165,8 +167,9 @@ class Recurrent:
         reset: _Array | None = None,
         training: bool = True,
         max_workspace: int | None = None,
+        bptt: tuple[int, int] | None = None,
         error_if_nonfinite: bool = False,
-    ) -> tuple[_Array, State, Tape | None]:
+    ) -> tuple[_Array, State, Tape | TruncatedTape | None]:
         """Runs the sequences, and records what backward needs.
 
         Args:
@@ -181,6 +184,8 @@ class Recurrent:
             max_workspace: most bytes of what is recorded, together with what backward adds to it. Where all of it needs
                 more, only the states between segments of steps are kept, and backward runs each segment forward again:
                 up to a third more time, and gradients of the same bits (bfloat16 with lengths: to rounding).
+            bptt: (k1, k2) truncates back-propagation: the losses of every k1 steps go back through at most k2 >= k1
+                steps. With k2 > k1 backward runs each window forward again: x and one state a window are kept.
             error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
 
         Returns:
@@ -192,6 +197,13 @@ class Recurrent:
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
         """
+        if bptt is not None:
+            from .truncated import forward
+
+            return forward(
+                self, x, state, bptt, lengths=lengths, reset=reset, training=training,
+                max_workspace=max_workspace, error_if_nonfinite=error_if_nonfinite,
+            )  # fmt: skip
         rows, unbatched = _check.sequence(
             x, self.input_size, self.dtype, self.batch_first, self._weight("weight_ih_l0")
         )
@@ -217,7 +229,7 @@ class Recurrent:
 
     def backward(
         self,
-        tape: Tape,
+        tape: Tape | TruncatedTape,
         dy: _Array | None = None,
         dstate: State = None,
         *,
@@ -229,7 +241,9 @@ class Recurrent:
     ) -> Gradients:
         """Back-propagation through time, over all steps, layers and directions.
 
-        Clipped gradients are not the gradient of the loss any more: see `Clip`.
+        Clipped gradients are not the gradient of the loss any more: see `Clip`. Of a tape of forward(bptt=) they are
+        sums over its windows (grads.state over those that reach step 0). The gradient of a final state enters the
+        window in which its row ends; `Stats` of a step are those of the window whose losses it belongs to.
 
         The parameters must still be those of the forward call. It is not checked; gradients would be wrong.
 
@@ -253,13 +267,16 @@ class Recurrent:
             MemoryError: there is not enough memory.
         """
         if not isinstance(tape, Tape):
-            raise TypeError(f"tape is of type {type(tape).__name__}, not a tape of forward(training=True)")
-        if not isinstance(
-            tape._core, _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64
-        ) or not self._net.owns(tape._core):
-            raise ValueError(f"the tape belongs to another net than this {self!r}")
-        if tape.used:
-            raise ValueError("the tape has been used by a backward call; run forward again for another one")
+            if type(tape).__name__ != "TruncatedTape":  # whose module is imported where one is made
+                raise TypeError(
+                    f"tape is of type {type(tape).__name__}, not a tape of forward(training=True)"
+                )
+            return tape.backward(
+                self, dy, dstate, flat=flat, x_gradient=x_gradient, clip=clip, trace=trace,
+                error_if_nonfinite=error_if_nonfinite,
+            )  # fmt: skip
+        kind = _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64
+        _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
         shape = self._state_shape(B, unbatched)
@@ -314,10 +331,14 @@ class Recurrent:
         result = self._net.step(x_t, state, out)  # None where anything has to be converted or is wrong
         return result if result is not None else self._checked_step(x_t, state, out)
 
+    def stream(self, batch: int | None = None, state: State = None) -> Stream:
+        """A stream of (I,), or of (batch,I), that owns its state and its output; state as in `step`, None is zeros."""
+        from .stream import Stream
+
+        return Stream(self, batch, state)
+
     def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
-        if set(self.directions) != {"forward"}:
-            both = "bidirectional" if self.bidirectional else f"direction={self.directions}"
-            raise ValueError(f"step runs forward in time, but this net is {both}")
+        _check.forward_only("step", self.directions)
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1
         shape = self._state_shape(1 if single else x.shape[0], single)
@@ -340,7 +361,7 @@ class Recurrent:
     # ------------------------------------------------------------------ helpers
 
     def _weight(self, name: str) -> str:
-        name = name if name in self._layout else f"{name}_reverse"
+        name = name if name in self._layout else f"{name}_reverse"  # of a layer that runs in reverse alone
         return f"{name} {self._layout[name][0]}"
 
     def _parts(self) -> int:

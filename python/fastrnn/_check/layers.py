@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .values import Array, array, dense, floats
+from .values import Array, array, dense, floats, size
 
 
 def _with_contiguous_rows(a: Array) -> Array:
@@ -137,6 +137,82 @@ def step_input(x_t: object, input_size: int, dtype: np.dtype[Any], weight: str) 
             f"x_t has I={given.shape[-1]} (shape {given.shape}) but {weight} expects I={input_size}"
         )
     return dense(given)
+
+
+def forward_only(name: str, directions: tuple[str, ...]) -> None:
+    """Every layer runs forward in time."""
+    if set(directions) != {"forward"}:
+        both = "bidirectional" if set(directions) == {"both"} else f"direction={directions}"
+        raise ValueError(f"{name} runs forward in time, but this net is {both}")
+
+
+def bptt(
+    value: object, directions: tuple[str, ...], max_workspace: object, training: bool
+) -> tuple[int, int]:
+    """(k1, k2) of truncated back-propagation, in a call that it can be given to."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"bptt is {value!r:.60}, but must be a pair of integers (k1, k2)")
+    k1, k2 = size("bptt's k1", value[0]), size("bptt's k2", value[1])
+    if k2 < k1:
+        raise ValueError(f"bptt is (k1, k2) = {(k1, k2)}, but k2 must be at least k1")
+    forward_only(f"bptt={(k1, k2)}", directions)
+    if max_workspace is not None:
+        raise ValueError(
+            f"bptt={(k1, k2)} and max_workspace={max_workspace!r} both bound what is kept: give one of them"
+        )
+    if not training:
+        raise ValueError(f"bptt={(k1, k2)} divides what training=True records, but training is False")
+    return k1, k2
+
+
+def no_dropout(name: str, options: Mapping[str, Any]) -> None:
+    """No masks that a second run of the same steps would draw anew."""
+    for dropout in ("dropout", "input_dropout"):
+        if options.get(dropout):
+            raise ValueError(
+                f"{name} runs steps again, but {dropout}={options[dropout]} would draw other masks for them"
+            )
+
+
+def fresh_tape(owned: bool, used: bool, owner: object) -> None:
+    """A tape of this net that no backward call has used."""
+    if not owned:
+        raise ValueError(f"the tape belongs to another net than this {owner!r}")
+    if used:
+        raise ValueError("the tape has been used by a backward call; run forward again for another one")
+
+
+def stream_input(x_t: object, input_size: int, batch: int | None) -> None:
+    """One step of a stream in its own shape."""
+    want = (input_size,) if batch is None else (batch, input_size)
+    shape = array("x_t", x_t).shape
+    if shape != want:
+        raise ValueError(f"x_t has shape {shape}, but a step of this stream (batch={batch}) needs {want}")
+
+
+def stream_rows(rows: object, batch: int | None) -> Any:
+    """Which rows of a stream: an index of the axis after the layers."""
+    if rows is None:
+        return slice(None)
+    if batch is None:
+        raise ValueError(
+            f"rows is {rows!r:.60}, but this stream has batch=None: reset() without rows begins it anew"
+        )
+    given = np.asarray(rows)
+    if given.dtype.kind == "b":
+        if given.shape != (batch,):
+            raise ValueError(
+                f"rows has shape {given.shape}, but this stream has batch={batch}, so ({batch},) is needed"
+            )
+        return given
+    if given.size and given.dtype.kind not in "iu":
+        raise TypeError(f"rows has dtype {given.dtype}, but bools or integers are needed")
+    wrong = given[(given < 0) | (given >= batch)]
+    if wrong.size:
+        raise ValueError(
+            f"rows holds {wrong.flat[0]}, but this stream has batch={batch}, so 0 to {batch - 1} is needed"
+        )
+    return given.astype(np.int64)
 
 
 def apart(**arrays: Array) -> None:
