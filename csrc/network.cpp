@@ -4,10 +4,12 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include "mask.h"
 #include "split.h"
 #include "threads.h"
 namespace fastrnn {
 constexpr Index kManyParameters = 1 << 20;  // that are worth waking a thread to pack them: ~0.5 ms
+constexpr Index kManyMasked = 1 << 17;     // numbers, to mask them: ~0.1 ms
 
 Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* reset) : T(T_), B(B_), R(T_ * B_) {
   if (reset) reset_.assign(reset, reset + T * B);
@@ -148,6 +150,9 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         {},
                         keep ? tape->parts[number].template as<T>() : nullptr,
                         scratch.as<T>()};
+    if (tape && part.first)
+      mask_input(*tape, part.layer,
+                 contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
     const auto run = [&] { run_forward(args, lease); };
     const Index at = Index(number) * batch.B;
     for (int q = 0; q < kernel_.states; ++q) {
@@ -157,6 +162,28 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     if (!tape || !tape->checkpoints) run();
     else tape->checkpoints->forward(number, args, run);
   }
+}
+
+// Of what a layer reads, or of the gradient of that, rows (T,B,inputs): drops some numbers within the lengths
+template <class T>
+void Network<T>::mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const {
+  const Dropout& drop = tape.dropout;
+  const double p = layer ? drop.outputs : drop.inputs;
+  if (p == 0 || !rows.p) return;
+  const Batch& batch = tape.batch;
+  const Index width = layer ? outputs(layer - 1) : shape_.I, all = batch.T * batch.B;
+  const bool whole = !layer || drop.variational;
+  const MaskLevel level = mask_level(p);
+  const T scale = T(level.scale);
+  lease.run(all * width >= kManyMasked ? lease.size() : 1, false, 0, [&](const Team& team) {
+    for (Index r = all * team.rank / team.size; r < all * (team.rank + 1) / team.size; ++r) {
+      const Index t = r / batch.B, b = r % batch.B;
+      if (t >= batch.length_of_user_row(b)) continue;
+      const uint64_t row = mask_row(drop.seed, layer ? Masked::kOutputs : Masked::kInputs, layer, whole ? 0 : t + 1, b);
+      T* const at = rows.p + t * rows.step + b * rows.row;
+      for (uint32_t j = 0; j < uint32_t(width); ++j) at[j] *= mask_factor(row, j, level.least, scale);
+    }
+  });
 }
 
 template <class T>
@@ -239,6 +266,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                                    [&](const ForwardArgs<T>& again) { run_forward(again, lease); });
       sums.before += part_sums.before, sums.after += part_sums.after, sums.clamped += part_sums.clamped;
     }
+    mask_input(tape, layer, d_input, lease);
   }
   return sums;
 }

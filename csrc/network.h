@@ -5,6 +5,7 @@
 // lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr. States are (parts,B,n),
 // one array a state: n is P for h and H for others.
 #pragma once
+#include <stdint.h>
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -29,6 +30,14 @@ struct Part {
   Index inputs;  // width of its x
   Index column;  // of the y of its layer, where its own begins
   bool first;  // of its layer
+};
+
+// What training drops, and by which masks (mask.h)
+struct Dropout {
+  double outputs = 0;  // of all layers but the last: probability of a number
+  bool variational = false;  // one mask of outputs for all steps of a sequence
+  double inputs = 0;  // of x, one mask for all steps of a sequence
+  uint64_t seed = 0;
 };
 
 struct Parameter {
@@ -63,10 +72,11 @@ struct PackedWeights {
 template <class T>
 struct Tape {
   Batch batch;
-  Buffer x;  // (T,B,I) a copy, so that the caller may reuse its array; padding is not copied
+  Dropout dropout;
+  Buffer x;  // (T,B,I) a copy, masked, so that the caller may reuse its array; padding is not copied
   std::vector<Buffer> parts;  // tape of each part; none where there are checkpoints
   std::unique_ptr<Checkpoints<T>> checkpoints;
-  std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last
+  std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last, masked
   std::vector<Index> widths;  // their outputs
 
   void release() {
@@ -127,6 +137,7 @@ class Network {
   Index widest_input() const;
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
+  void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
   std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
   Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <tuple>
 #include "dispatch.h"
 #include "network.h"
 #include "register.h"
@@ -75,9 +76,10 @@ class PyNetwork {
   }
 
   // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
-  // reset (T,B) uint8; workspace: most bytes of the tape, or None. Returns the final states and a tape where training.
+  // reset (T,B) uint8; workspace: most bytes of the tape, or None; dropout: what a Dropout holds, or None. Returns the
+  // final states and a tape where training.
   py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
-                    py::array y, bool training, const std::optional<double>& workspace) {
+                    py::array y, bool training, const std::optional<double>& workspace, const py::object& dropout) {
     const Index steps = x.shape(0), batch_size = x.shape(1);
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
@@ -89,7 +91,7 @@ class PyNetwork {
     read_states(states, batch_size, s0);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     {
       const ReleaseIf release(work(batch) > kLongWork);
@@ -193,6 +195,12 @@ class PyNetwork {
       cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
     }
     return Batch(T_, B, at, cut);
+  }
+
+  static Dropout make_dropout(const py::object& given) {
+    if (given.is_none()) return {};
+    const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
+    return {outputs, variational, inputs, seed};
   }
 
   // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
@@ -327,7 +335,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
-           py::arg("y"), py::arg("training"), py::arg("workspace"))
+           py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
            py::arg("norms"))

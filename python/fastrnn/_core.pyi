@@ -88,6 +88,7 @@ class _Network:
         y: _Array,
         training: bool,
         workspace: float | None,
+        dropout: tuple[float, bool, float, int] | None,
     ) -> tuple[tuple[_Array, ...], Any]: ...
     def backward(
         self,

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import numpy.typing as npt
 
@@ -14,6 +14,10 @@ DIRECTIONS = {"forward": 1, "reverse": 2, "both": 3}  # as csrc/network.h number
 BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 
 
+# Attributes of a net whose repr names them where they are not the default
+SHOWN = ("bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout")
+
+
 class LayerOptions(TypedDict, total=False):
     """Keyword arguments of RNN, LSTM, GRU; explained in `RNN`."""
 
@@ -21,8 +25,29 @@ class LayerOptions(TypedDict, total=False):
     batch_first: bool
     bidirectional: bool
     direction: str | Sequence[str] | None
+    dropout: float
+    variational: bool
+    input_dropout: float
     dtype: npt.DTypeLike
     seed: int | None
+
+
+class Dropout(NamedTuple):
+    """What forward drops where it trains."""
+
+    dropout: float
+    variational: bool
+    input_dropout: float
+
+    def __bool__(self) -> bool:
+        return self.dropout > 0 or self.input_dropout > 0
+
+    def draw(self, seed: object, training: bool, rng: Any) -> tuple[float, bool, float, int] | None:
+        """What the kernels need to know for one forward call; the seed from `rng` where none is given."""
+        chosen = _check.dropout_seed(seed, bool(self), training)
+        if not (self and training):
+            return None
+        return (*self, int(rng.integers(2**63)) if chosen is None else chosen)
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -30,6 +55,9 @@ DEFAULTS: Mapping[str, Any] = {
     "batch_first": False,
     "bidirectional": False,
     "direction": None,
+    "dropout": 0.0,
+    "variational": False,
+    "input_dropout": 0.0,
     "dtype": "float32",
     "seed": None,
 }
@@ -69,3 +97,17 @@ def biases(bias: object) -> int:
         kind = ValueError if isinstance(bias, str) else TypeError
         raise kind(f"bias is {bias!r} ({type(bias).__name__}), but must be one of {words}: a bool or a word")
     return BIASES[bias]
+
+
+def dropout(chosen: Mapping[str, Any], num_layers: int) -> Dropout:
+    """The probabilities and the form of the masks."""
+    found = Dropout(
+        _check.probability("dropout", chosen["dropout"]),
+        _check.flag("variational", chosen["variational"]),
+        _check.probability("input_dropout", chosen["input_dropout"]),
+    )
+    if found.dropout and num_layers == 1:
+        raise ValueError("dropout acts between layers, but num_layers is 1")
+    if found.variational and not found.dropout:
+        raise ValueError("variational is the form of the masks of dropout, but dropout is 0")
+    return found

@@ -48,13 +48,15 @@ class Recurrent:
         self.bias: bool | str = chosen["bias"]
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
+        self._dropout = options.dropout(chosen, self.num_layers)
+        self.dropout, self.variational, self.input_dropout = self._dropout
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
-        rng = np.random.default_rng(_check.seed(chosen["seed"]))
+        self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         bound = self.hidden_size**-0.5
         flat = self.flat
-        flat[:] = rng.uniform(-bound, bound, flat.size)
+        flat[:] = self._rng.uniform(-bound, bound, flat.size)
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
@@ -165,6 +167,7 @@ class Recurrent:
         reset: _Array | None = None,
         training: bool = True,
         max_workspace: int | None = None,
+        dropout_seed: int | None = None,
         error_if_nonfinite: bool = False,
     ) -> tuple[_Array, State, Tape | None]:
         """Runs the sequences, and records what backward needs.
@@ -181,6 +184,8 @@ class Recurrent:
             max_workspace: most bytes of what is recorded, together with what backward adds to it. Where all of it needs
                 more, only the states between segments of steps are kept, and backward runs each segment forward again:
                 up to a third more time, and gradients of the same bits (bfloat16 with lengths: to rounding).
+            dropout_seed: the masks of dropout are a function of it alone; None draws one from the net's own generator,
+                which `seed` of the constructor began.
             error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
 
         Returns:
@@ -203,13 +208,16 @@ class Recurrent:
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
         budget = _check.workspace(max_workspace, training)
+        masks = self._dropout.draw(dropout_seed, training, self._rng)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         if look:
             _nonfinite().check_inputs(self, rows, before, row_lengths)
         width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
         _check.product(T=T, B=B, width=width)
         y, y_rows = self._new(T, B, self.output_size, unbatched)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training or look, budget)
+        after, tape = self._net.forward(
+            rows, before, row_lengths, cuts, y_rows, training or look, budget, masks
+        )
         if look:
             _nonfinite().check_outputs(self, tape, y_rows, row_lengths)
         kept = Tape(tape, unbatched, row_lengths) if training else None
@@ -377,10 +385,8 @@ class Recurrent:
 
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that differ from their defaults, for repr."""
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "bidirectional": False}
-        chosen = {
-            name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value
-        }
+        shown = {"num_layers": 1, **{name: options.DEFAULTS[name] for name in options.SHOWN}}
+        chosen = {name: getattr(self, name) for name, value in shown.items() if getattr(self, name) != value}
         if not self.bidirectional and set(self.directions) != {"forward"}:
             chosen["direction"] = self.directions[0] if len(set(self.directions)) == 1 else self.directions
         dtype = "bfloat16" if self.bfloat16 else str(self.dtype)
