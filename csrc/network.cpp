@@ -4,6 +4,7 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include "initial_state.h"
 #include "mask.h"
 #include "split.h"
 #include "threads.h"
@@ -59,13 +60,19 @@ Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel
       if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
       if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
     }
+  const char* const roles[kMaxState] = {"h0", "c0"};
+  for (int q = 0; shape.learn_state && q < kernel.states; ++q) {
+    initial_at_[q] = parameter_count_;
+    layout_.push_back({-1, 0, roles[q], Index(parts_.size()), width(q), parameter_count_});
+    parameter_count_ += Index(parts_.size()) * width(q);
+  }
 }
 
 template <class T>
 template <class U>
 Weights<U> Network<T>::weights(int part, U* flat) const {
   Weights<U> found = {};
-  const size_t a_part = layout_.size() / parts_.size();
+  const size_t a_part = (layout_.size() - size_t(shape_.learn_state ? kernel_.states : 0)) / parts_.size();
   for (size_t k = size_t(part) * a_part; k < size_t(part + 1) * a_part; ++k) {
     const std::string role = layout_[k].role;
     (role == "weight_ih"   ? found.W_ih
@@ -114,6 +121,11 @@ PackedWeights Network<T>::pack(const T* flat) const {
     lease.run(lease.size(), true, 0,
               [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
   }
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q) {
+    const Index count = Index(parts_.size()) * width(q);
+    packed.initial[q] = buffer_of<T>(count);
+    std::copy_n(flat + initial_at_[q], count, packed.initial[q].template as<T>());
+  }
   return packed;
 }
 
@@ -126,7 +138,15 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), keep));
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
   for (int k = 0; !tape && k < std::min(2, layers() - 1); ++k) outputs_in_turn[k] = between(batch);
+  Buffer learned[kMaxState];
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q)
+    if (!s0[q]) {
+      const Index parts = Index(parts_.size());
+      learned[q] = buffer_of<T>(parts * batch.B * width(q));
+      broadcast_state(packed.initial[q].template as<T>(), parts, batch.B, width(q), learned[q].as<T>());
+    }
   if (tape) {
+    tape->learned_state = shape_.learn_state && !s0[0];
     reserve(*tape);
     copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
   }
@@ -156,7 +176,8 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     const auto run = [&] { run_forward(args, lease); };
     const Index at = Index(number) * batch.B;
     for (int q = 0; q < kernel_.states; ++q) {
-      args.s0[q] = s0[q] ? s0[q] + at * width(q) : nullptr;
+      const T* const from = learned[q].as<T>() ? learned[q].as<T>() : s0[q];
+      args.s0[q] = from ? from + at * width(q) : nullptr;
       args.sT[q] = sT[q] + at * width(q);
     }
     if (!tape || !tape->checkpoints) run();
@@ -268,6 +289,9 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
     }
     mask_input(tape, layer, d_input, lease);
   }
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q)
+    add_state_gradients<T>(tape.learned_state ? request.ds0[q] : nullptr, Index(parts_.size()), batch.B, width(q),
+                           request.fresh, request.value, request.gradients + initial_at_[q], sums);
   return sums;
 }
 

@@ -2,7 +2,8 @@
 // Layers and directions of one recurrent network, composed of kernels that each run one of them.
 //
 // A layer runs forward, in reverse, or both ways; each of its directions is a part, the forward one first. All parameters
-// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr. States are (parts,B,n),
+// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr; behind them learned
+// initial states. States are (parts,B,n),
 // one array a state: n is P for h and H for others.
 #pragma once
 #include <stdint.h>
@@ -21,6 +22,7 @@ struct NetworkShape {
   Index I, H, P;  // P: of h and y, H unless the cell projects it
   std::vector<int> directions;  // of each layer, one of Directions
   int biases;  // 0, 1: b_ih, 2: b_ih and b_hh
+  bool learn_state;  // where no initial state is given, it is made of parameters (initial_state.h) instead of zeros
 };
 
 // One direction of one layer
@@ -41,8 +43,8 @@ struct Dropout {
 };
 
 struct Parameter {
-  int layer, direction;  // direction 1: reverse
-  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr
+  int layer, direction;  // direction 1: reverse; layer -1: of all of them
+  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr h0 c0
   Index rows, columns;  // columns 0: a vector
   Index offset;
 };
@@ -66,6 +68,7 @@ class Batch {
 // Weights as the kernels want them, of all parts
 struct PackedWeights {
   std::vector<Buffer> parts;
+  Buffer initial[kMaxState];  // (parts,n) as they are; none where they are not learned
 };
 
 // What one forward call leaves for one backward call
@@ -78,6 +81,7 @@ struct Tape {
   std::unique_ptr<Checkpoints<T>> checkpoints;
   std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last, masked
   std::vector<Index> widths;  // their outputs
+  bool learned_state = false;  // whether the recurrence began with it
 
   void release() {
     x = Buffer();
@@ -121,7 +125,7 @@ class Network {
 
   PackedWeights pack(const T* flat) const;
 
-  // x (T,B,I)   s0[state] (parts,B,H) or null   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
+  // x (T,B,I)   s0[state] (parts,B,n) or null: learned or zeros   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
                T* const* sT, Tape<T>* tape) const;
 
@@ -150,6 +154,7 @@ class Network {
   std::vector<Part> parts_;
   std::vector<Parameter> layout_;
   Index parameter_count_ = 0;
+  Index initial_at_[kMaxState] = {};  // where learned states begin
 };
 
 extern template class Network<float>;

@@ -49,9 +49,9 @@ template <class T>
 class PyNetwork {
  public:
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
-            const std::vector<int>& directions, int biases, bool bfloat16, const std::string& isa)
-      : isa_(find_target(isa).isa),
-        net_(find_kernel<T>(isa_, cell, bfloat16), {input_size, hidden_size, output_size, directions, biases}),
+            const std::vector<int>& directions, int biases, bool learn_state, bool bfloat16, const std::string& isa)
+      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16),
+                                         {input_size, hidden_size, output_size, directions, biases, learn_state}),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -326,9 +326,10 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)
-      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, const std::string&>(),
+      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, bool,
+                    const std::string&>(),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
-           py::arg("directions"), py::arg("biases"), py::arg("bfloat16"), py::arg("isa"))
+           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("bfloat16"), py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
       .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)

@@ -68,6 +68,7 @@ class _Network:
         output_size: int,
         directions: list[int],
         biases: int,
+        learn_state: bool,
         bfloat16: bool,
         isa: str,
     ) -> None: ...

@@ -35,6 +35,8 @@ class RNN(Recurrent):
             divided by 1 - p otherwise, as torch.nn's.
         variational: one mask of dropout for all steps of a sequence (Gal & Ghahramani 2016, arXiv:1512.05287).
         input_dropout: the same of x, one mask for all steps of a sequence, as `dropout` of Keras' layers.
+        learn_state: what a call without a state begins with is made of parameters, h0 (L*D,H) and for LSTM c0, zero at
+            first, instead of zeros; a reset still means zeros.
         dtype: float32 or float64, of parameters and results. "bfloat16": parameters and results are float32, but what
             products multiply (weights, x, h, and gradients on their way back) is rounded to bfloat16, 8 bits of
             precision; about twice as fast where the processor has AVX512_BF16, slower elsewhere

@@ -15,7 +15,7 @@ BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 
 
 # Attributes of a net whose repr names them where they are not the default
-SHOWN = ("bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout")
+SHOWN = ("bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state")
 
 
 class LayerOptions(TypedDict, total=False):
@@ -28,6 +28,7 @@ class LayerOptions(TypedDict, total=False):
     dropout: float
     variational: bool
     input_dropout: float
+    learn_state: bool
     dtype: npt.DTypeLike
     seed: int | None
 
@@ -58,6 +59,7 @@ DEFAULTS: Mapping[str, Any] = {
     "dropout": 0.0,
     "variational": False,
     "input_dropout": 0.0,
+    "learn_state": False,
     "dtype": "float32",
     "seed": None,
 }

@@ -50,13 +50,15 @@ class Recurrent:
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
         self._dropout = options.dropout(chosen, self.num_layers)
         self.dropout, self.variational, self.input_dropout = self._dropout
+        self.learn_state = _check.flag("learn_state", chosen["learn_state"])
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         bound = self.hidden_size**-0.5
         flat = self.flat
-        flat[:] = self._rng.uniform(-bound, bound, flat.size)
+        weights = self._layout["h0"][1] if self.learn_state else flat.size  # learned states start at zero
+        flat[:weights] = self._rng.uniform(-bound, bound, weights)
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
@@ -69,15 +71,18 @@ class Recurrent:
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
         self._net: Any = network(
             self.cell, self.input_size, self.hidden_size, self.hidden_size,
-            [options.DIRECTIONS[word] for word in self.directions], self._biases, self.bfloat16, isa,
+            [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
+            self.bfloat16, isa,
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {
-            (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction: (
-                shape,
-                offset,
-            )
+            self._name(layer, direction, role): (shape, offset)
             for layer, direction, role, shape, offset in self._net.layout()
         }
+
+    def _name(self, layer: int, direction: int, role: str) -> str:
+        if layer < 0:  # of all of them: h0, c0
+            return role
+        return (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction
 
     @property
     def num_directions(self) -> int:
@@ -175,7 +180,8 @@ class Recurrent:
         Args:
             x: (T,B,I), or (B,T,I) with batch_first, or (T,I) for one sequence. Any strides; floating-point dtypes other
                 than the net's are converted. T and B may be 0.
-            state: initial state (L*D,B,H), or (L*D,H) for one sequence; for LSTM the tuple (h, c). None is zeros.
+            state: initial state (L*D,B,H), or (L*D,H) for one sequence; for LSTM the tuple (h, c). None is zeros, or
+                what was learned.
             lengths: (B,) integers from 0 to T, in any order. y is 0 past the end of a row, the final state is the
                 one at its end, the reverse direction starts there, and what x holds beyond is not read.
             reset: bool in the layout of x without I. True at t: no state passes between t-1 and t. The state that

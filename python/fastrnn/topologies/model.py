@@ -331,14 +331,9 @@ def recurrent(
     inputs: int,
     hidden: int,
     num_layers: int,
-    bidirectional: bool,
-    dropout: float,
-    dtype: str,
+    options: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> Recurrent:
-    """The recurrent layers of a model, by the name of their cell."""
+    """The recurrent layers of a model, by the name of their cell, with options of the layer."""
     make = CELLS[_check.choice("cell", cell, tuple(CELLS))]
-    seed = int(rng.integers(2**63))
-    return make(
-        inputs, hidden, num_layers, bidirectional=bidirectional, dropout=dropout, dtype=dtype, seed=seed
-    )
+    return make(inputs, hidden, num_layers, seed=int(rng.integers(2**63)), **options)
