@@ -59,7 +59,7 @@ _LATER = {
     "NonFiniteError": "nonfinite",
     "load": "io",
 }
-_MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}
+_MODULES_LATER = {"batching", "gradients", "init", "losses", "products", "readout", *_LATER.values()}
 
 if not TYPE_CHECKING:  # to a type checker every name would be there
 

@@ -15,7 +15,10 @@ BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 
 
 # Attributes of a net whose repr names them where they are not the default
-SHOWN = ("bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state")
+SHOWN = (
+    "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state", "init",
+    "t_max", "forget_bias",
+)  # fmt: skip
 
 
 class LayerOptions(TypedDict, total=False):
@@ -29,8 +32,19 @@ class LayerOptions(TypedDict, total=False):
     variational: bool
     input_dropout: float
     learn_state: bool
+    init: str
+    t_max: int | None
+    forget_bias: float | None
     dtype: npt.DTypeLike
     seed: int | None
+
+
+class Start(NamedTuple):
+    """What parameters start as: see init.py."""
+
+    init: str = "uniform"
+    t_max: int | None = None
+    forget_bias: float | None = None
 
 
 class Dropout(NamedTuple):
@@ -60,6 +74,9 @@ DEFAULTS: Mapping[str, Any] = {
     "variational": False,
     "input_dropout": 0.0,
     "learn_state": False,
+    "init": "uniform",
+    "t_max": None,
+    "forget_bias": None,
     "dtype": "float32",
     "seed": None,
 }
@@ -113,3 +130,12 @@ def dropout(chosen: Mapping[str, Any], num_layers: int) -> Dropout:
     if found.variational and not found.dropout:
         raise ValueError("variational is the form of the masks of dropout, but dropout is 0")
     return found
+
+
+def start(chosen: Mapping[str, Any], cell: str) -> Start:
+    """What parameters start as."""
+    if all(chosen[name] == DEFAULTS[name] for name in Start._fields):
+        return Start()
+    from . import init
+
+    return init.check(chosen, cell, biases(chosen["bias"]))

@@ -51,6 +51,8 @@ class Recurrent:
         self._dropout = options.dropout(chosen, self.num_layers)
         self.dropout, self.variational, self.input_dropout = self._dropout
         self.learn_state = _check.flag("learn_state", chosen["learn_state"])
+        start = options.start(chosen, cell)
+        self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
@@ -59,6 +61,10 @@ class Recurrent:
         flat = self.flat
         weights = self._layout["h0"][1] if self.learn_state else flat.size  # learned states start at zero
         flat[:weights] = self._rng.uniform(-bound, bound, weights)
+        if start != options.Start():
+            from . import init
+
+            init.fill(self._views(flat), cell, self.hidden_size, start, self._rng)
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""

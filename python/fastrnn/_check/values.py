@@ -62,12 +62,13 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
     return str(value)
 
 
-def number(name: str, value: object, low: float, high: float = math.inf) -> float:
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
     """A finite real number from low to high."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name} is {value!r} ({type(value).__name__}), not a number")
     if not (math.isfinite(value) and low <= value <= high):
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
+        least = f"at least {low:g} and finite" if math.isfinite(low) else "finite"
+        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else least
         raise ValueError(f"{name} is {value}, but must be {bounds}")
     return float(value)
 
