@@ -19,7 +19,7 @@ FR_FN uint64_t mix(uint64_t z) {
   return z ^ z >> 31;
 }
 
-// step: t + 1, or 0 for one mask of the whole sequence
+// layer: the one that reads what is masked. step: t + 1, or 0 for one mask of the whole sequence
 FR_FN uint64_t mask_row(uint64_t seed, Masked what, Index layer, Index step, Index row) {
   const uint64_t place = mix(mix(seed) ^ uint64_t(layer) << 8 ^ uint64_t(what));
   return mix(mix(place ^ uint64_t(step)) ^ uint64_t(row));

@@ -295,6 +295,17 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
   return sums;
 }
 
+template <class T>
+void Network<T>::read_tape(const Tape<T>& tape, T* cells, T* gates) const {
+  const Index rows = tape.batch.T * tape.batch.B, H = shape_.H;
+  for (size_t number = 0; number < parts_.size(); ++number) {
+    const Part& part = parts_[number];
+    kernel_.read_tape(dims(tape.batch, part.inputs), tape.batch.steps(part.reversed),
+                      tape.parts[number].template as<T>(), cells ? cells + Index(number) * rows * H : nullptr,
+                      gates ? gates + Index(number) * rows * H * kernel_.gates : nullptr);
+  }
+}
+
 // From the end, so that all segments but the first one are of that length, or a little longer where their rows must be
 // a multiple
 template <class T>

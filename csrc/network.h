@@ -133,6 +133,9 @@ class Network {
   GradientSums backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,
                         const BackwardRequest<T>& request) const;
 
+  // Of a whole tape before backward: what read_tape (api.h) says, of each part one after the other
+  void read_tape(const Tape<T>& tape, T* cells, T* gates) const;
+
   // Checkpoints that keep a tape within `budget` bytes, with what backward adds to them; null where the whole tape is.
   // Throws std::invalid_argument that names the least that works.
   std::unique_ptr<Checkpoints<T>> plan(const Batch& batch, double budget) const;

@@ -145,6 +145,22 @@ class PyNetwork {
     return py::make_tuple(initial, py::make_tuple(sums.before, sums.after, sums.clamped));
   }
 
+  // cells (parts,T,B,H) and gates (parts,T,B,G*H) of a whole tape, each an array or None
+  void read_tape(const PyTape<T>& tape, const py::object& cells, const py::object& gates) const {
+    require(owns(tape) && !tape.used && !tape.tape.checkpoints && net_.kernel().read_tape, "no tape to read");
+    const Batch& batch = tape.tape.batch;
+    const auto find = [&](const py::object& given, Index gates_of_row, const char* what) -> T* {
+      if (given.is_none()) return nullptr;
+      py::array array = py::cast<py::array>(given);
+      return dense<T>(array, parts() * batch.T * batch.B * net_.shape().H * gates_of_row, what);
+    };
+    T* const to_cells = find(cells, 1, "cells are not (parts,T,B,H)");
+    T* const to_gates = find(gates, net_.kernel().gates, "gates are not (parts,T,B,G*H)");
+    const ReleaseIf release(work(batch) > kLongWork);
+    net_.read_tape(tape.tape, to_cells, to_gates);
+  }
+  bool tells() const { return net_.kernel().read_tape != nullptr; }
+
   // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
   // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
   py::object step(const py::object& x, const py::object& state, const py::object& out) {
@@ -335,6 +351,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
+      .def_property_readonly("tells", &Net::tells)
+      .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),

@@ -11,6 +11,7 @@
 //   kCarried      first state whose gradient also flows from t to t-1 outside W_hh; update_backward returns zero
 //                 for the states before it, and the driver then neither stores nor reads them.
 //   kMemory       the state that output() sees as m.
+//   gate_slot(g)  where saved holds the activation of gate g.
 //
 //   update(pre, unit, state, saved)                       pre-activations -> new memory
 //   output(m, state, saved)                               memory -> new h

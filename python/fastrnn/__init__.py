@@ -10,7 +10,7 @@ Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`. Models that are tra
 from typing import TYPE_CHECKING
 
 from .layers import GRU, LSTM, RNN
-from .results import Gradients, Stats, Tape
+from .results import Gradients, Internals, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "Embedding",
     "Gradients",
     "History",
+    "Internals",
     "NToN",
     "NonFiniteError",
     "Stats",
@@ -59,7 +60,16 @@ _LATER = {
     "NonFiniteError": "nonfinite",
     "load": "io",
 }
-_MODULES_LATER = {"batching", "gradients", "init", "losses", "products", "readout", *_LATER.values()}
+_MODULES_LATER = {
+    "batching",
+    "gradients",
+    "init",
+    "internals",
+    "losses",
+    "products",
+    "readout",
+    *_LATER.values(),
+}
 
 if not TYPE_CHECKING:  # to a type checker every name would be there
 

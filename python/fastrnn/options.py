@@ -4,18 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy.typing as npt
 
 from . import _check
 
+if TYPE_CHECKING:
+    from .recurrent import Recurrent
+
 DIRECTIONS = {"forward": 1, "reverse": 2, "both": 3}  # as csrc/network.h numbers them
 BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 
 
-# Attributes of a net whose repr names them where they are not the default
-SHOWN = (
+# Attributes of a net that its repr names where they are not the default
+_SHOWN = (
     "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state", "init",
     "t_max", "forget_bias",
 )  # fmt: skip
@@ -37,6 +40,17 @@ class LayerOptions(TypedDict, total=False):
     forget_bias: float | None
     dtype: npt.DTypeLike
     seed: int | None
+
+
+class ForwardOptions(TypedDict, total=False):
+    """Keyword arguments of `forward` that do not change what it returns."""
+
+    lengths: Any
+    reset: npt.NDArray[Any] | None
+    training: bool
+    max_workspace: int | None
+    dropout_seed: int | None
+    error_if_nonfinite: bool
 
 
 class Start(NamedTuple):
@@ -139,3 +153,13 @@ def start(chosen: Mapping[str, Any], cell: str) -> Start:
     from . import init
 
     return init.check(chosen, cell, biases(chosen["bias"]))
+
+
+def shown(net: Recurrent) -> dict[str, Any]:
+    """Arguments of the constructor that differ from their defaults."""
+    plain = {"num_layers": 1, **{name: DEFAULTS[name] for name in _SHOWN}}
+    chosen = {name: getattr(net, name) for name, value in plain.items() if getattr(net, name) != value}
+    if not net.bidirectional and set(net.directions) != {"forward"}:
+        chosen["direction"] = net.directions[0] if len(set(net.directions)) == 1 else net.directions
+    dtype = "bfloat16" if net.bfloat16 else str(net.dtype)
+    return chosen | ({} if dtype == "float32" else {"dtype": dtype})

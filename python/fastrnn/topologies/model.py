@@ -205,7 +205,8 @@ class Model(ABC):
     ) -> tuple[float, dict[str, _Array]]:
         """The mean loss over x and y, taken as one batch, and its gradient to each parameter by name.
 
-        For optimizers and diagnostics of one's own. x, y and lengths, and what is raised, as in `fit`.
+        For optimizers and diagnostics of one's own; with dropout, of masks drawn for this call. x, y and lengths, and
+        what is raised, as in `fit`.
         """
         data = self._training_data(x, y, lengths)
         buffers = self.gradient_buffers()
