@@ -136,6 +136,9 @@ struct Kernel {
   void (*pack)(Dims, const Weights<const T>&, T* packed, const Team&);
   void (*forward)(const ForwardArgs<T>&, const Team&);
   void (*backward)(const BackwardArgs<T>&, const Team&);
+  // From a whole tape that backward has not destroyed: state[kMemory] of each step (T,B,H), and activations of the
+  // gates (T,B,G*H), 0 past the end of a row. A null array is not wanted; a null function: the tape does not tell.
+  void (*read_tape)(Dims, Steps, const T* tape, T* cells, T* gates);
 };
 
 template <class T>

@@ -183,6 +183,21 @@ struct Reference {
     }
   }
 
+  static void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
+    const Walk walk{d, steps};
+    for (Index k = 0; cells && k < d.T * d.B * d.H; ++k) cells[k] = 0;
+    for (Index k = 0; gates && k < d.T * d.B * G * d.H; ++k) gates[k] = 0;
+    for (Index b = 0; b < d.B; ++b)
+      for (Index s = 0; s < walk.length(b); ++s) {
+        const Index to = walk.time(s, b) * d.B + walk.user_row(b);
+        const double* const state = wide(tape) + ((b * (d.T + 1) + s + 1) * Q + Cell::kMemory) * d.H;
+        const double* const saved = wide(tape) + saved_at(d) + (b * d.T + s) * d.H * S;
+        if (cells) store(state, d.H, cells + to * d.H);
+        for (int g = 0; gates && g < G; ++g)
+          for (Index j = 0; j < d.H; ++j) gates[(to * G + g) * d.H + j] = T(saved[j * S + Cell::gate_slot(g)]);
+      }
+  }
+
   static double clamp(double number, double limit) {  // NaN stays NaN
     return number > limit ? limit : number < -limit ? -limit : number;
   }
@@ -284,7 +299,8 @@ struct Reference {
             backward_scratch_size,
             pack,
             forward,
-            backward};
+            backward,
+            read_tape};
   }
 };
 

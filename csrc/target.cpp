@@ -9,6 +9,7 @@
 #include "backward.h"
 #include "cells/cells.h"
 #include "pointwise.h"
+#include "read_tape.h"
 #include "target.h"
 #define FR_STRING2(s) #s
 #define FR_STRING(s) FR_STRING2(s)
@@ -56,7 +57,8 @@ struct Entry {
             Backward<Cell, Vec, E>::scratch_size,
             pack_forward<Cell, Vec, E>,
             forward,
-            backward};
+            backward,
+            read_tape<Cell, Vec, E>};
   }
 };
 

@@ -12,6 +12,7 @@
 //                 for the states before it, and the driver then neither stores nor reads them.
 //   kMemory       the state that output() sees as m.
 //   kRecurrent    whether there is a W_hh; false: h reaches the next step through the state alone.
+//   gate_slot(g)  where saved holds the activation of gate g.
 //
 //   update(pre, unit, state, saved)                       pre-activations -> new memory
 //   output(m, state, saved)                               memory -> new h

@@ -19,6 +19,7 @@ struct Elman {
   static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int) { return 0; }
   static FR_FN constexpr int h_slot(int) { return 0; }
+  static FR_FN constexpr int gate_slot(int) { return 0; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

@@ -14,6 +14,7 @@ struct Gru {
   static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int gate) { return (gate + 1) % 3; }  // r 1, z 2, n 0
   static FR_FN constexpr int h_slot(int gate) { return gate + 1; }        // r 1, z 2, n 3
+  static FR_FN constexpr int gate_slot(int gate) { return x_slot(gate); }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

@@ -15,6 +15,7 @@ struct Lstm {
   static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int gate) { return gate; }  // i f g o
   static FR_FN constexpr int h_slot(int gate) { return gate; }
+  static FR_FN constexpr int gate_slot(int gate) { return gate; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

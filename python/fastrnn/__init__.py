@@ -10,7 +10,7 @@ Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Model
 from typing import TYPE_CHECKING
 
 from .layers import GRU, LSTM, RNN, IndRNN
-from .results import Gradients, Stats, Tape
+from .results import Gradients, Internals, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ __all__ = [
     "Gradients",
     "History",
     "IndRNN",
+    "Internals",
     "NToN",
     "NonFiniteError",
     "Stats",
@@ -71,7 +72,16 @@ _LATER = {
     "TruncatedTape": "truncated",
     "load": "io",
 }
-_MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}
+_MODULES_LATER = {
+    "batching",
+    "gradients",
+    "init",
+    "internals",
+    "losses",
+    "products",
+    "readout",
+    *_LATER.values(),
+}
 
 if not TYPE_CHECKING:  # to a type checker every name would be there
 

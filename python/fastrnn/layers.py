@@ -31,11 +31,21 @@ class RNN(Recurrent):
         batch_first: x and y are (B,T,..) instead of (T,B,..).
         bidirectional: each layer also runs from the end to the start; y holds both, (T,B,2H).
         direction: "forward", "reverse" or "both", of all layers or one word for each; instead of bidirectional.
+        dropout: probability p by which each number that a layer hands to the next one is 0 in a training forward, and
+            divided by 1 - p otherwise, as torch.nn's.
+        variational: one mask of dropout for all steps of a sequence (Gal & Ghahramani 2016, arXiv:1512.05287).
+        input_dropout: the same of x, one mask for all steps of a sequence, as `dropout` of Keras' layers.
+        learn_state: what a call without a state begins with is made of parameters, h0 (L*D,H) and for LSTM c0, zero at
+            first, instead of zeros; a reset still means zeros.
+        init: start values: "uniform", torch's; "xavier", "orthogonal", "identity" (relu) or "chrono" (LSTM, GRU; with
+            t_max, the longest dependence in steps), whose equations and sources stand in init.py.
+        forget_bias: of LSTM: start value of the bias of the forget gate, such as 1.0.
         dtype: float32 or float64, of parameters and results. "bfloat16": parameters and results are float32, but what
             products multiply (weights, x, h, and gradients on their way back) is rounded to bfloat16, 8 bits of
             precision; about twice as fast where the processor has AVX512_BF16, slower elsewhere
             (docs/performance.md).
-        seed: of the initial values U(-1/sqrt(H), 1/sqrt(H)), drawn by numpy.random.default_rng(seed).
+        seed: of numpy.random.default_rng(seed), which draws the start values, U(-1/sqrt(H), 1/sqrt(H)) with
+            init="uniform", and then the seeds of masks.
 
     Raises:
         ValueError: a size is below 1, a word unknown, or the sizes together cannot be addressed.

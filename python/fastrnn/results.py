@@ -64,6 +64,22 @@ class Gradients:
     stats: Stats
 
 
+@dataclass(frozen=True, eq=False)
+class Internals:
+    """What the cells computed, with return_cells and return_gates; 0 past the end of a row.
+
+    The first axis is layer and direction, as that of a state; T and B stand as in x, without B for one sequence.
+
+    Attributes:
+        cells: (L*D,T,B,H) c_t of every step; None where it was not asked for.
+        gates: (L*D,T,B,G*H) the gates of every step after their activations, in the order of the rows of the weights:
+            LSTM i f g o, GRU r z n, RNN its h; None where they were not asked for.
+    """
+
+    cells: _Array | None
+    gates: _Array | None
+
+
 @dataclass
 class Tape:
     """What one `forward` in training mode leaves for one `backward`.

@@ -240,7 +240,7 @@ def forward(
     T, B, _ = given.shape
     shape = net._state_shape(B, unbatched)
     before = _check.states("state", state, net.cell, net._STATES, shape, net.dtype)
-    row_lengths = _check.lengths(net._no_lengths(lengths, unbatched), T, B)
+    row_lengths = _check.lengths(lengths, T, B, unbatched)
     _check.reset(reset, T, B, net.batch_first, unbatched)
     given = given[:, 0] if unbatched else given.transpose(1, 0, 2) if net.batch_first else given
     rows = _Rows(given, row_lengths, reset, int(net.batch_first and not unbatched))

@@ -116,6 +116,8 @@ void check_slots() {
   for (int g = 0; g < Cell::kGates; ++g) {
     const int x = Cell::x_slot(g), h = Cell::h_slot(g);
     CHECK(x >= 0 && x < Cell::kPre && h >= 0 && h < Cell::kPre, "gate %d has slots %d and %d", g, x, h);
+    const int saved = Cell::gate_slot(g);
+    CHECK(saved >= 0 && saved < Cell::kSaved, "gate %d is saved in slot %d", g, saved);
     ++of_x[x], ++of_h[h];
     if (x < first_x) first_x = x;
     if (h < first_h) first_h = h;

@@ -69,10 +69,12 @@ def states(
     return tuple(result)
 
 
-def lengths(value: object, T: int, B: int) -> npt.NDArray[np.int64] | None:
+def lengths(value: object, T: int, B: int, unbatched: bool = False) -> npt.NDArray[np.int64] | None:
     """lengths (B,) of integers from 0 to T."""
     if value is None:
         return None
+    if unbatched:
+        raise ValueError("lengths go with a batch, but x is one sequence (T,I): pass its first steps instead")
     given = np.asarray(value)
     if given.size == 0 and isinstance(value, (list, tuple)):
         given = given.astype(np.int64)
