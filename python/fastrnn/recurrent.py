@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from .clip import Clip
-    from .stream import Stream
-    from .truncated import TruncatedTape
     from .options import ForwardOptions
     from .results import Internals
+    from .stream import Stream
+    from .truncated import TruncatedTape
 
 _Array = npt.NDArray[Any]
 
