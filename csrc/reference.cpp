@@ -10,6 +10,7 @@
 #define FR_ISA reference
 #include "api.h"
 #include "cells/cells.h"
+#include "reference_staged.h"
 #include "rows.h"
 #include "target.h"
 FR_NAMESPACE_BEGIN
@@ -271,7 +272,7 @@ struct Reference {
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id,   name,    G,       Q, U, 1, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
+    return {id,   name,    G,       Q, U, false, 1, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
             pack, forward, backward};
   }
 };
@@ -320,20 +321,26 @@ struct ReferencePointwise {
 };
 
 #define FR_CELL(name, type) Reference<type, float>::kernel(#name "_f32__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, float>::kernel(#name "_f32__reference", #name),
 constexpr Kernel<float> kFloat[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, double>::kernel(#name "_f64__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, double>::kernel(#name "_f64__reference", #name),
 constexpr Kernel<double> kDouble[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, float, true>::kernel(#name "_bf16__reference", #name),
+#define FR_STAGED_CELL(name, type)
 constexpr Kernel<float> kHalf[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 
 template <class T>
 constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, ReferencePointwise<T>::sgd,
