@@ -127,6 +127,7 @@ struct Kernel {
   const char* cell;  // lstm
   int gates, states, unit_parameters;
   bool recurrent;  // whether there is a W_hh
+  bool projects;  // W_hr is needed, and P may differ from H
   int row_multiple;  // gradients keep their bits where segments end after a multiple of so many rows from the end
   // Sizes of buffers grow with I, so that a network asks once for the scratch of its widest layer.
   Index (*packed_size)(Dims);
@@ -172,7 +173,7 @@ struct PointwiseKernels {
   void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
 };
 
-// All cells of cells.def, in its order, at one precision
+// All cells of cells.def, in its order, at one precision; bf16 without those that need more than one phase a step
 template <class T>
 struct Kernels {
   int count;

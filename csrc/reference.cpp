@@ -10,6 +10,7 @@
 #define FR_ISA reference
 #include "api.h"
 #include "cells/cells.h"
+#include "reference_staged.h"
 #include "rows.h"
 #include "target.h"
 FR_NAMESPACE_BEGIN
@@ -292,6 +293,7 @@ struct Reference {
             Q,
             U,
             Cell::kRecurrent,
+            false,
             1,
             packed_size,
             tape_size,
@@ -348,20 +350,26 @@ struct ReferencePointwise {
 };
 
 #define FR_CELL(name, type) Reference<type, float>::kernel(#name "_f32__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, float>::kernel(#name "_f32__reference", #name),
 constexpr Kernel<float> kFloat[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, double>::kernel(#name "_f64__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, double>::kernel(#name "_f64__reference", #name),
 constexpr Kernel<double> kDouble[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, float, true>::kernel(#name "_bf16__reference", #name),
+#define FR_STAGED_CELL(name, type)
 constexpr Kernel<float> kHalf[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 
 template <class T>
 constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, ReferencePointwise<T>::sgd,

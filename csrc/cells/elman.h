@@ -13,7 +13,7 @@ struct Relu {
 };
 
 template <class Phi>
-struct Elman {
+struct Elman : OnePhase {
   static constexpr int kGates = 1, kPre = 1, kUnit = 0, kState = 1, kSaved = 1;
   static constexpr int kMemory = 0, kCarried = 1;
   static constexpr bool kRecurrent = true;

@@ -8,7 +8,7 @@
 #pragma once
 #include "math.h"
 FR_NAMESPACE_BEGIN
-struct Gru {
+struct Gru : OnePhase {
   static constexpr int kGates = 3, kPre = 4, kUnit = 0, kState = 1, kSaved = 4;
   static constexpr int kMemory = 0, kCarried = 0;
   static constexpr bool kRecurrent = true;

@@ -9,7 +9,7 @@
 #pragma once
 #include "math.h"
 FR_NAMESPACE_BEGIN
-struct Lstm {
+struct Lstm : OnePhase {
   static constexpr int kGates = 4, kPre = 4, kUnit = 0, kState = 2, kSaved = 4;
   static constexpr int kMemory = 1, kCarried = 1;  // state[0] = h, state[1] = c
   static constexpr bool kRecurrent = true;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import _check
 from .recurrent import Recurrent
@@ -87,6 +87,15 @@ class LSTM(Recurrent):
     peepholes=True (Gers, Schraudolph & Schmidhuber 2002) lets the gates of a unit see its own memory: p_i c_{t-1},
     p_f c_{t-1} and p_o c_t are added before the sigmoids; weight_ch_l0 (3H,) holds p_i p_f p_o.
 
+    proj_size=P (Sak, Senior & Beaufays 2014), 0 < P < H, as in torch: h_t = W_hr (o * tanh(c_t)) of width P, and so
+    are y and the state h; weight_hr_l0 (P,H), weight_hh_l0 (4H,P).
+
+    layer_norm=True (Ba, Kiros & Hinton 2016): W_ih x_t and W_hh h_{t-1} are normalised over their 4H numbers, and c_t
+    over its H where the output sees it; norm_ih_l0 and norm_hh_l0 (4H,), norm_cell_l0 and norm_cell_bias_l0 (H,). The
+    state c stays as it is. docs/cells.md has the equations.
+
+    At most one of the three; the last two not with dtype="bfloat16".
+
     >>> net = LSTM(3, 4, bidirectional=True, seed=0)
     >>> y, (h, c) = net(np.zeros((5, 2, 3), np.float32))
     >>> y.shape, h.shape, c.shape
@@ -94,7 +103,10 @@ class LSTM(Recurrent):
     """
 
     _STATES = ("h", "c")
-    _UNIT_ROLE = "weight_ch"
+    _UNIT_ROLES: ClassVar[Mapping[str, tuple[tuple[str, int], ...]]] = {
+        "lstm_peephole": (("weight_ch", 3),),
+        "lstm_layer_norm": (("norm_ih", 4), ("norm_hh", 4), ("norm_cell", 1), ("norm_cell_bias", 1)),
+    }
 
     def __init__(
         self,
@@ -103,14 +115,29 @@ class LSTM(Recurrent):
         num_layers: int = 1,
         *,
         peepholes: bool = False,
+        proj_size: int = 0,
+        layer_norm: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
         self.peepholes = _check.flag("peepholes", peepholes)
-        cell = "lstm_peephole" if self.peepholes else "lstm"
-        super().__init__(cell, input_size, hidden_size, num_layers, options)
+        self.layer_norm = _check.flag("layer_norm", layer_norm)
+        self.proj_size = _check.projection(proj_size, hidden_size)
+        cells = {"peepholes": "lstm_peephole", "proj_size": "lstm_projected", "layer_norm": "lstm_layer_norm"}
+        chosen = [name for name in cells if getattr(self, name)]
+        _check.one_of(*chosen)
+        super().__init__(
+            cells[chosen[0]] if chosen else "lstm",
+            input_size,
+            hidden_size,
+            num_layers,
+            options,
+            proj_size=self.proj_size,
+            not_in_bfloat16=next((name for name in chosen if name != "peepholes"), None),
+        )
 
     def _options(self) -> dict[str, Any]:
-        return super()._options() | ({"peepholes": True} if self.peepholes else {})
+        names = ("peepholes", "proj_size", "layer_norm")
+        return super()._options() | {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
 class GRU(Recurrent):
@@ -121,20 +148,50 @@ class GRU(Recurrent):
 
     Rows of the weights hold the gates in the order r z n. Arguments as in `RNN`.
 
+    reset_after=False is the GRU of the paper, with the reset before the product: n = tanh(W_in x_t + b_in + W_hn (r *
+    h_{t-1}) + b_hn).
+
+    layer_norm=True (Ba, Kiros & Hinton 2016): W_ih x_t and W_hh h_{t-1} are normalised over their 3H numbers;
+    norm_ih_l0 and norm_hh_l0 (3H,). docs/cells.md has the equations.
+
+    One of the two at most, and not with dtype="bfloat16".
+
     >>> net = GRU(3, 4, num_layers=2, seed=0)
     >>> y, h = net(np.zeros((5, 2, 3), np.float32))
     >>> y.shape, h.shape
     ((5, 2, 4), (2, 2, 4))
     """
 
+    _UNIT_ROLES: ClassVar[Mapping[str, tuple[tuple[str, int], ...]]] = {
+        "gru_layer_norm": (("norm_ih", 3), ("norm_hh", 3)),
+    }
+
     def __init__(
         self,
         input_size: int,
         hidden_size: int,
         num_layers: int = 1,
+        *,
+        reset_after: bool = True,
+        layer_norm: bool = False,
         **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__("gru", input_size, hidden_size, num_layers, options)
+        self.reset_after = _check.flag("reset_after", reset_after)
+        self.layer_norm = _check.flag("layer_norm", layer_norm)
+        before = {} if self.reset_after else {"reset_after=False": "gru_reset_before"}
+        cells = before | ({"layer_norm": "gru_layer_norm"} if self.layer_norm else {})
+        _check.one_of(*cells)
+        chosen, cell = next(iter(cells.items()), (None, "gru"))
+        super().__init__(cell, input_size, hidden_size, num_layers, options, not_in_bfloat16=chosen)
+
+    def _options(self) -> dict[str, Any]:
+        chosen: dict[str, Any] = {} if self.reset_after else {"reset_after": False}
+        return super()._options() | chosen | ({"layer_norm": True} if self.layer_norm else {})
+
+
+def _projected(input_size: int, hidden_size: int, num_layers: int = 1, **options: Any) -> LSTM:
+    """An LSTM whose h has half the width of c unless proj_size says another one."""
+    return LSTM(input_size, hidden_size, num_layers, **{"proj_size": hidden_size // 2, **options})
 
 
 class IndRNN(Recurrent):
@@ -150,7 +207,10 @@ class IndRNN(Recurrent):
     (4,)
     """
 
-    _UNIT_ROLE = "weight_hh"
+    _UNIT_ROLES: ClassVar[Mapping[str, tuple[tuple[str, int], ...]]] = {
+        "indrnn_tanh": (("weight_hh", 1),),
+        "indrnn_relu": (("weight_hh", 1),),
+    }
 
     def __init__(
         self,
@@ -179,4 +239,8 @@ CELLS: Mapping[str, Callable[..., Recurrent]] = {
     "lstm_peephole": partial(LSTM, peepholes=True),
     "indrnn_tanh": partial(IndRNN, nonlinearity="tanh"),
     "indrnn_relu": partial(IndRNN, nonlinearity="relu"),
+    "gru_reset_before": partial(GRU, reset_after=False),
+    "gru_layer_norm": partial(GRU, layer_norm=True),
+    "lstm_projected": _projected,
+    "lstm_layer_norm": partial(LSTM, layer_norm=True),
 }

@@ -37,6 +37,9 @@ class Parameters:
         flat, bound = self.flat, self.hidden_size**-0.5
         weights = self._layout["h0"][1] if self.learn_state else flat.size
         flat[:weights] = rng.uniform(-bound, bound, weights)
+        for name, values in self._views(flat).items():
+            if name.startswith("norm_"):
+                values[:] = 0 if "_bias_" in name else 1
         if start != Start():
             from . import init
 

@@ -35,7 +35,8 @@ class Recurrent(Parameters):
     """What RNN, LSTM and GRU share; not created by itself."""
 
     _STATES: ClassVar[tuple[str, ...]] = ("h",)
-    _UNIT_ROLE: ClassVar[str] = "unit"
+    #: What the parameters of single units of a cell are called, and how many of them a unit has
+    _UNIT_ROLES: ClassVar[Mapping[str, tuple[tuple[str, int], ...]]] = {}
 
     def __init__(
         self,
@@ -44,11 +45,15 @@ class Recurrent(Parameters):
         hidden_size: int,
         num_layers: int,
         given: Mapping[str, Any],
+        *,
+        proj_size: int = 0,
+        not_in_bfloat16: str | None = None,
     ) -> None:
         chosen = options.complete(type(self).__name__, given)
         self.cell = cell
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = _check.size("hidden_size", hidden_size)
+        self._h_size = proj_size or self.hidden_size
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
         self._biases = options.biases(chosen["bias"])
         self.bias: bool | str = chosen["bias"]
@@ -61,6 +66,8 @@ class Recurrent(Parameters):
         self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
+        if self.bfloat16 and not_in_bfloat16:
+            _check.one_of("dtype='bfloat16'", not_in_bfloat16)
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         self._begin(start, self._rng)
@@ -75,19 +82,19 @@ class Recurrent(Parameters):
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
         self._net: Any = network(
-            self.cell, self.input_size, self.hidden_size, self.hidden_size,
+            self.cell, self.input_size, self.hidden_size, self._h_size,
             [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
             self.bfloat16, isa,
         )  # fmt: skip
-        self._layout: dict[str, tuple[tuple[int, ...], int]] = {
-            self._name(layer, direction, role): (shape, offset)
-            for layer, direction, role, shape, offset in self._net.layout()
-        }
-
-    def _name(self, layer: int, direction: int, role: str) -> str:
-        if layer < 0:  # of all of them: h0, c0
-            return role
-        return (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction
+        self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
+        for layer, direction, role, shape, offset in self._net.layout():
+            suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # learned states are of no layer
+            if role != "unit":
+                self._layout[role + suffix] = shape, offset
+                continue
+            for unit_role, count in self._UNIT_ROLES[self.cell]:
+                self._layout[unit_role + suffix] = (count * self.hidden_size,), offset
+                offset += count * self.hidden_size
 
     @property
     def num_directions(self) -> int:
@@ -101,8 +108,8 @@ class Recurrent(Parameters):
 
     @property
     def output_size(self) -> int:
-        """Width of y: num_directions * hidden_size."""
-        return self.num_directions * self.hidden_size
+        """Width of y: num_directions * hidden_size, or num_directions * proj_size where there is a projection."""
+        return self.num_directions * self._h_size
 
     @property
     def isa(self) -> str:
@@ -206,7 +213,7 @@ class Recurrent(Parameters):
         )
         T, B, _ = rows.shape
         before = _check.states(
-            "state", state, self.cell, self._STATES, self._state_shape(B, unbatched), self.dtype
+            "state", state, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype
         )
         row_lengths = _check.lengths(lengths, T, B, unbatched)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
@@ -285,9 +292,9 @@ class Recurrent(Parameters):
         _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
-        shape = self._state_shape(B, unbatched)
+        shapes = self._state_shapes(B, unbatched)
         dafter = _check.states(
-            "dstate", dstate, self.cell, self._STATES, shape, self.dtype, parts_optional=True
+            "dstate", dstate, self.cell, self._STATES, shapes, self.dtype, parts_optional=True
         )
         count = sum(math.prod(shape) for shape, _ in self._layout.values())
         gradients = (
@@ -313,7 +320,7 @@ class Recurrent(Parameters):
             _nonfinite().check_results(self, target, dx_rows, before)
             if target is not gradients:
                 gradients[:] = target
-        widths = (self.hidden_size,) * len(self._STATES)
+        widths = self._state_widths()
         stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
 
@@ -347,16 +354,16 @@ class Recurrent(Parameters):
         _check.forward_only("step", self.directions)
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1
-        shape = self._state_shape(1 if single else x.shape[0], single)
-        before = _check.states("state", state, self.cell, self._STATES, shape, self.dtype)
+        shapes = self._state_shapes(1 if single else x.shape[0], single)
+        before = _check.states("state", state, self.cell, self._STATES, shapes, self.dtype)
         if out is not None:
-            _check.in_place("out", out, (*x.shape[:-1], self.hidden_size), self.dtype)
+            _check.in_place("out", out, (*x.shape[:-1], self.output_size), self.dtype)
             arrays = (
                 {}
                 if state is None
                 else dict(zip(self._STATES, state if isinstance(state, (tuple, list)) else [state]))
             )
-            for letter, a in arrays.items():
+            for (letter, a), shape in zip(arrays.items(), shapes):
                 _check.in_place(f"state {letter}", a, shape, self.dtype)
             _check.apart(x_t=x, out=out, **{f"state {letter}": a for letter, a in arrays.items()})
         arranged = None if before is None else before if len(self._STATES) > 1 else before[0]
@@ -378,9 +385,12 @@ class Recurrent(Parameters):
         order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
         return [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
 
-    def _state_shape(self, B: int, unbatched: bool) -> tuple[int, ...]:
+    def _state_widths(self) -> tuple[int, ...]:
+        return (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
+
+    def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
         parts = self._parts()
-        return (parts, self.hidden_size) if unbatched else (parts, B, self.hidden_size)
+        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths())
 
     def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
         shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays

@@ -113,8 +113,8 @@ class TruncatedTape:
         _check.fresh_tape(self._core is net._net, self.used, net)
         T, B, unbatched = self._shape
         _check.output_gradient(dy, T, B, net.output_size, net.dtype, net.batch_first, unbatched)
-        shape = net._state_shape(B, unbatched)
-        after = _check.states("dstate", dstate, net.cell, net._STATES, shape, net.dtype, parts_optional=True)
+        shapes = net._state_shapes(B, unbatched)
+        after = _check.states("dstate", dstate, net.cell, net._STATES, shapes, net.dtype, parts_optional=True)
         if flat is not None:
             _check.gradient_buffer(flat, sum(math.prod(s) for s, _ in net._layout.values()), net.dtype)
         wanted = _check.flag("x_gradient", x_gradient)
@@ -238,8 +238,8 @@ def forward(
     weight = net._weight("weight_ih_l0")
     given, unbatched = _check.sequence(x, net.input_size, net.dtype, net.batch_first, weight)
     T, B, _ = given.shape
-    shape = net._state_shape(B, unbatched)
-    before = _check.states("state", state, net.cell, net._STATES, shape, net.dtype)
+    shapes = net._state_shapes(B, unbatched)
+    before = _check.states("state", state, net.cell, net._STATES, shapes, net.dtype)
     row_lengths = _check.lengths(lengths, T, B, unbatched)
     _check.reset(reset, T, B, net.batch_first, unbatched)
     given = given[:, 0] if unbatched else given.transpose(1, 0, 2) if net.batch_first else given

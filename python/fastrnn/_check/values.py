@@ -81,6 +81,12 @@ def probability(name: str, value: object) -> float:
     return p
 
 
+def one_of(*chosen: str) -> None:
+    """At most one of the options of a cell, in words, each of which makes it another cell."""
+    if len(chosen) > 1:
+        raise ValueError(f"{chosen[0]} and {chosen[1]} do not combine")
+
+
 def compute_dtype(value: object) -> np.dtype[Any]:
     """float32 or float64."""
     if value is None:  # NumPy's word for float64
