@@ -15,6 +15,7 @@ struct GruResetBefore : OnePhase {
   static constexpr int kMemory = 0, kCarried = 0;
   static FR_FN constexpr int x_slot(int gate) { return gate; }  // r z n
   static FR_FN constexpr int h_slot(int gate) { return gate; }
+  static FR_FN constexpr int gate_slot(int gate) { return gate; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

@@ -88,7 +88,9 @@ class Recurrent(Parameters):
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
-            suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # learned states are of no layer
+            suffix = (
+                "" if layer < 0 else f"_l{layer}" + "_reverse" * direction
+            )  # learned states are of no layer
             if role != "unit":
                 self._layout[role + suffix] = shape, offset
                 continue
@@ -203,7 +205,9 @@ class Recurrent(Parameters):
         if bptt is not None:
             from .truncated import forward
 
-            _check.alone("bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates)
+            _check.alone(
+                "bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates
+            )
             return forward(
                 self, x, state, bptt, lengths=lengths, reset=reset, training=training,
                 max_workspace=max_workspace, error_if_nonfinite=error_if_nonfinite,
@@ -307,7 +311,7 @@ class Recurrent(Parameters):
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B)
+        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients
