@@ -31,7 +31,7 @@ struct Steps {
   const Index* first;  // (total+1) null: s B
   const Index* order;  // (B)   null: b
   const Index* lengths;  // (B)   of internal rows, falling. Null: total
-  const unsigned char* reset;  // (total,B) of the user, contiguous: no state passes between steps t-1 and t. Null: none
+  const unsigned char* reset;  // (total,B) of the user, contiguous: no state passes between t-1 and t. Null: none
   bool reversed;  // step s of a row is t = length-1-s instead of t = s
   Index begin, total;
 };
@@ -59,7 +59,7 @@ struct Team {
 // One matrix or vector per member; of gradients as well (Weights<T>), then added to. Null where the layer has none.
 template <class T>
 struct Weights {
-  T *W_ih, *W_hh;  // (G*H,I) (G*H,H)
+  T *W_ih, *W_hh;  // (G*H,I) (G*H,P); no W_hh for cells that are not recurrent
   T *b_ih, *b_hh;  // (G*H) each
   T* unit;  // (kUnit*H) parameters of single units, null for cells without
   T* W_hr;  // (P,H) null for cells that do not project
@@ -78,8 +78,8 @@ struct ForwardArgs {
   T* scratch;  // forward_scratch_size
 };
 
-// Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it; both
-// together once clamped; and how many of their numbers were clamped
+// Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it, where
+// they are traced; both together once clamped, where rows are scaled; and how many of their numbers were clamped
 struct StepNorms {
   double dh, dc, clamped, count;
 };
@@ -89,6 +89,7 @@ template <class T>
 struct StepControl {
   T value;  // each number is clamped to [-value, value]; infinity: none
   double norm;  // a row [dh ; dc] longer than it is scaled to it; infinity: none
+  bool trace;  // whether norms.dh and norms.dc are wanted
   StepNorms* norms;  // (total,B) of the user; written where a row takes part in a step
 };
 
@@ -106,13 +107,12 @@ struct BackwardArgs {
   Rows<const T> x;  // as forward had it
   T* tape;  // of forward, of this segment; destroyed: dG replaces what was saved
   Rows<const T> dy;  // (T,B,H)
-  const T* dsT[kMaxState];  // (B,H) each: dhT, dcT. Null: zeros. Read by the segment that runs first, the last in time
+  const T* dsT[kMaxState];  // (B,H) each: dhT, dcT. Null: zeros. Read by the last segment in time, the first to run
   Rows<T> dx;  // (T,B,I) written, 0 past the end of a row; p null: not wanted
   bool add_dx;  // dx is added to instead (second direction of a layer)
   T* ds0[kMaxState];  // (B,H) each, written by the segment that ends at step 0
   Weights<T> gradients;
-  bool fresh;  // gradients are written, not added to: what stands there was never set. The same in
-  // all segments, whose sums go on to the same bits
+  bool fresh;  // gradients are written, not added to: nothing was set there. The same in all segments
   T value;  // gradients of parameters are clamped to [-value, value]; infinity: none
   const StepControl<T>* control;  // null: neither clipped nor measured
   GradientSums* sums;  // written, by the segment that ends at step 0
@@ -126,6 +126,8 @@ struct Kernel {
   const char* id;  // lstm_f32__avx512
   const char* cell;  // lstm
   int gates, states, unit_parameters;
+  bool recurrent;  // whether there is a W_hh
+  bool projects;  // W_hr is needed, and P may differ from H
   int row_multiple;  // gradients keep their bits where segments end after a multiple of so many rows from the end
   // Sizes of buffers grow with I, so that a network asks once for the scratch of its widest layer.
   Index (*packed_size)(Dims);
@@ -135,6 +137,9 @@ struct Kernel {
   void (*pack)(Dims, const Weights<const T>&, T* packed, const Team&);
   void (*forward)(const ForwardArgs<T>&, const Team&);
   void (*backward)(const BackwardArgs<T>&, const Team&);
+  // From a whole tape that backward has not destroyed: state[kMemory] of each step (T,B,H), and activations of the
+  // gates (T,B,G*H), 0 past the end of a row. A null array is not wanted; a null function: the tape does not tell.
+  void (*read_tape)(Dims, Steps, const T* tape, T* cells, T* gates);
 };
 
 template <class T>
@@ -168,7 +173,7 @@ struct PointwiseKernels {
   void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
 };
 
-// All cells of cells.def, in its order, at one precision
+// All cells of cells.def, in its order, at one precision; bf16 without those that need more than one phase a step
 template <class T>
 struct Kernels {
   int count;

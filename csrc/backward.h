@@ -20,32 +20,34 @@ FR_NAMESPACE_BEGIN
 // Clamps dh and dc of a block of units of one row, and measures them
 template <class Vec, class T = typename Vec::Scalar>
 struct BlockControl {
-  static constexpr int L = Vec::kLanes;
-  const T limit;
+  const StepControl<T>* const limits;  // null: neither
   const Index n;  // units are left: sums beyond may be NaN
+  SquareSum<T> clamped = {};
   StepNorms norms = {};
 
-  FR_FN double squares(const Vec a) const {
-    SquareSum<T> sum;
-    sum.add(n < L ? first_lanes(a) : a);
-    return sum.total();
+  // d as it goes on; the square of its norm goes to `arrived`
+  FR_FN Vec control(Vec d, double& arrived) {
+    if (!limits) return d;
+    if (n < Vec::kLanes) d = units(d);
+    if (limits->trace) arrived = square_of(d);
+    if (const int count = beyond(d, Vec(limits->value))) d = clamp(d, limits->value), norms.count += count;
+    clamped.add(d);
+    return d;
   }
-  FR_FN Vec first_lanes(const Vec a) const {
-    T lanes[L];
+  FR_FN Vec units(const Vec a) const {
+    T lanes[Vec::kLanes];
     a.store(lanes);
     return load_first(lanes, n);
   }
-  // d as it goes on; the square of its norm goes to `arrived`
-  FR_FN Vec control(const Vec d, double& arrived) {
-    arrived = squares(d);
-    if (limit == T(__builtin_inf())) {
-      norms.clamped += arrived;
-      return d;
-    }
-    const Vec clamped = clamp(d, limit);
-    norms.clamped += squares(clamped);
-    norms.count += squares(where_positive(d - Vec(limit), Vec(1)) + where_positive(-d - Vec(limit), Vec(1)));
-    return clamped;
+  static FR_FN double square_of(const Vec a) {
+    SquareSum<T> sum;
+    sum.add(a);
+    return sum.total();
+  }
+  FR_FN void store(StepNorms* to) {
+    if (!limits) return;
+    if (limits->norm < __builtin_inf()) norms.clamped = clamped.total();
+    *to = norms;
   }
 };
 
@@ -63,8 +65,8 @@ struct StepBackwardEpilogue {
   T* rounded;  // rows of dpre as the operand of the next product, where it is rounded
   Index joining;  // rows from here on are at their last step: the gradient of hT arrives in carried even
   // where the cell carries no h
-  T limit;  // of dh and dc
-  StepNorms* blocks;  // [row][unit block] out; null: neither clipped nor measured
+  const StepControl<T>* limits;  // null: neither clipped nor measured
+  StepNorms* blocks;  // [row][unit block] out
 
   template <int kRows, int kColumns>
   FR_FN void begin(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
@@ -96,18 +98,16 @@ struct StepBackwardEpilogue {
     Vec saved[Cell::kSaved], before[Cell::kState], dstate[Cell::kState], dpre[Cell::kPre], dm;
     FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(gate + s * Map::L);
     FR_UNROLL for (int q = 0; q < Cell::kState; ++q) before[q] = Vec::load(prev[b] + q * padded + j);
-    BlockControl<Vec> control{limit, H - j};
-    if (blocks) dh = control.control(dh, control.norms.dh);
+    BlockControl<Vec> control{limits, H - j};
+    dh = control.control(dh, control.norms.dh);
     dstate[0] = dh;
     FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q] = Vec::load(carry + q * padded);
     const auto own = load_unit<Cell, Vec>(unit_parameters, unit);
     const Vec after = Vec::load(states + b * state_ld + Cell::kMemory * padded + j);
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
-    if (blocks) {
-      if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.control(dstate[Cell::kMemory], control.norms.dc);
-      blocks[b * (padded / Map::L) + unit] = control.norms;
-    }
+    if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.control(dstate[Cell::kMemory], control.norms.dc);
+    control.store(blocks + b * (padded / Map::L) + unit);
     Cell::update_backward(saved, own, before, dstate, dpre);
     FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) {
       store_units(gate + s * Map::L, dpre[s], H - j);
@@ -165,7 +165,7 @@ struct Backward {
     T** dx = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
-      W_hh = carve.take(elements<E>(map.gate_rows()) * map.padded());
+      W_hh = carve.take(Cell::kRecurrent ? elements<E>(map.gate_rows()) * map.padded() : 0);
       W_ih = carve.take(elements<E>(map.gate_rows()) * map.input_blocks() * Map::L);
       unit_parameters = carve.take(map.padded() * Cell::kUnit);
       carried = carve.take(d.B * map.state_ld());
@@ -211,7 +211,8 @@ struct Backward {
   // Rows of dG as the operand of a product: only the slots fed by x, or by h, take part
   RowOperand<E> dG_operand(bool of_x) const {
     constexpr Index block = elements<E>(Map::L);
-    return {scratch.dG, Map::kGates * block, (of_x ? Map::kX : Map::kH) * block, map.blocks(), Map::kSlots * block};
+    const Index runs = of_x || Cell::kRecurrent ? map.blocks() : 0;
+    return {scratch.dG, Map::kGates * block, (of_x ? Map::kX : Map::kH) * block, runs, Map::kSlots * block};
   }
   Packed<E> columns(const T* packed, Index blocks, bool descending = false) const {
     return {reinterpret_cast<const E*>(packed), blocks, elements<E>(map.gate_rows()), 0, descending};
@@ -229,7 +230,8 @@ struct Backward {
   }
 
   void begin(Range rows) const {
-    pack_columns<Cell, Vec, E, false>(d, args.weights.W_hh, d.H, reinterpret_cast<E*>(scratch.W_hh),
+    if constexpr (Cell::kRecurrent)
+      pack_columns<Cell, Vec, E, false>(d, args.weights.W_hh, d.H, reinterpret_cast<E*>(scratch.W_hh),
                                    part(panel_count<kPanel>(map.blocks()), team.rank, team.size));
     if (args.dx.p)
       pack_columns<Cell, Vec, E, true>(d, args.weights.W_ih, d.I, reinterpret_cast<E*>(scratch.W_ih),
@@ -253,7 +255,7 @@ struct Backward {
     const StepBackwardEpilogue<Cell, Vec, E> epilogue{
         gates(s), scratch.prev, states_before(s + 1), scratch.unit_parameters, scratch.dy, scratch.carried,
         map.gates_ld(), map.state_ld(), map.padded(), d.H, operand_of(s, 0), joining,
-        args.control ? args.control->value : T(0), args.control ? scratch.norms : nullptr};
+        args.control, scratch.norms};
     const Packed<E> weights = columns(scratch.W_hh, map.blocks(), s % 2 != 0);
     RowOperand<E> dG = dG_operand(false);
     if (!joining) dG.runs = 0;

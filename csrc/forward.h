@@ -207,8 +207,8 @@ struct Forward {
     const StepEpilogue<Cell, Vec, E> epilogue{
         gates(s, chunk), args.packed + map.bias_at(), args.packed + map.unit_at(), scratch.prev, states_before(s + 1),
         scratch.y, map.gates_ld(), map.state_ld(), map.padded(), d.H, args.tape != nullptr};
-    const Packed<E> weights{weights_at(map.W_hh_at()), map.blocks(), elements<E>(d.H), 0, s % 2 != 0};
-    const RowOperand<E> h{scratch.prev, elements<E>(d.H), map.h_at()};
+    const Packed<E> weights{weights_at(map.W_hh_at()), map.blocks(), map.W_hh_rows(), 0, s % 2 != 0};
+    const RowOperand<E> h{scratch.prev, map.W_hh_rows(), map.h_at()};
     // Chosen by B, not by the rows of this thread: the bits must not depend on the split.
     if (d.B == 1) product<Vec, Map::kPanel, Map::kGates, 2>(h, weights, rows, panels(), epilogue);
     else product<Vec, Map::kPanel, Map::kGates>(h, weights, rows, panels(), epilogue);

@@ -4,10 +4,13 @@
 #include <numeric>
 #include <stdexcept>
 #include <string>
+#include "initial_state.h"
+#include "mask.h"
 #include "split.h"
 #include "threads.h"
 namespace fastrnn {
 constexpr Index kManyParameters = 1 << 20;  // that are worth waking a thread to pack them: ~0.5 ms
+constexpr Index kManyMasked = 1 << 17;     // numbers, to mask them: ~0.1 ms
 
 Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* reset) : T(T_), B(B_), R(T_ * B_) {
   if (reset) reset_.assign(reset, reset + T * B);
@@ -51,19 +54,25 @@ Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel
         parameter_count_ += count * (columns ? columns : 1);
       };
       add("weight_ih", rows, inputs);
-      add("weight_hh", rows, shape.P);
+      if (kernel.recurrent) add("weight_hh", rows, shape.P);
       if (shape.biases > 0) add("bias_ih", rows, 0);
       if (shape.biases > 1) add("bias_hh", rows, 0);
       if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
       if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
     }
+  const char* const roles[kMaxState] = {"h0", "c0"};
+  for (int q = 0; shape.learn_state && q < kernel.states; ++q) {
+    initial_at_[q] = parameter_count_;
+    layout_.push_back({-1, 0, roles[q], Index(parts_.size()), width(q), parameter_count_});
+    parameter_count_ += Index(parts_.size()) * width(q);
+  }
 }
 
 template <class T>
 template <class U>
 Weights<U> Network<T>::weights(int part, U* flat) const {
   Weights<U> found = {};
-  const size_t a_part = layout_.size() / parts_.size();
+  const size_t a_part = (layout_.size() - size_t(shape_.learn_state ? kernel_.states : 0)) / parts_.size();
   for (size_t k = size_t(part) * a_part; k < size_t(part + 1) * a_part; ++k) {
     const std::string role = layout_[k].role;
     (role == "weight_ih"   ? found.W_ih
@@ -112,6 +121,11 @@ PackedWeights Network<T>::pack(const T* flat) const {
     lease.run(lease.size(), true, 0,
               [&](const Team& team) { kernel_.pack(d, w, packed.parts.back().template as<T>(), team); });
   }
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q) {
+    const Index count = Index(parts_.size()) * width(q);
+    packed.initial[q] = buffer_of<T>(count);
+    std::copy_n(flat + initial_at_[q], count, packed.initial[q].template as<T>());
+  }
   return packed;
 }
 
@@ -119,12 +133,20 @@ template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
                          Rows<T> y, T* const* sT, Tape<T>* tape) const {
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), true).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.recurrent).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), keep));
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
   for (int k = 0; !tape && k < std::min(2, layers() - 1); ++k) outputs_in_turn[k] = between(batch);
+  Buffer learned[kMaxState];
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q)
+    if (!s0[q]) {
+      const Index parts = Index(parts_.size());
+      learned[q] = buffer_of<T>(parts * batch.B * width(q));
+      broadcast_state(packed.initial[q].template as<T>(), parts, batch.B, width(q), learned[q].as<T>());
+    }
   if (tape) {
+    tape->learned_state = shape_.learn_state && !s0[0];
     reserve(*tape);
     copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
   }
@@ -148,10 +170,14 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         {},
                         keep ? tape->parts[number].template as<T>() : nullptr,
                         scratch.as<T>()};
+    if (tape && part.first)
+      mask_input(*tape, part.layer,
+                 contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
     const auto run = [&] { run_forward(args, lease); };
     const Index at = Index(number) * batch.B;
     for (int q = 0; q < kernel_.states; ++q) {
-      args.s0[q] = s0[q] ? s0[q] + at * width(q) : nullptr;
+      const T* const from = learned[q].as<T>() ? learned[q].as<T>() : s0[q];
+      args.s0[q] = from ? from + at * width(q) : nullptr;
       args.sT[q] = sT[q] + at * width(q);
     }
     if (!tape || !tape->checkpoints) run();
@@ -159,9 +185,32 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
   }
 }
 
+// Of what a layer reads, or of the gradient of that, rows (T,B,inputs): drops some numbers within the lengths
+template <class T>
+void Network<T>::mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const {
+  const Dropout& drop = tape.dropout;
+  const double p = layer ? drop.outputs : drop.inputs;
+  if (p == 0 || !rows.p) return;
+  const Batch& batch = tape.batch;
+  const Index width = layer ? outputs(layer - 1) : shape_.I, all = batch.T * batch.B;
+  const bool whole = !layer || drop.variational;
+  const MaskLevel level = mask_level(p);
+  const T scale = T(level.scale);
+  lease.run(all * width >= kManyMasked ? lease.size() : 1, false, 0, [&](const Team& team) {
+    for (Index r = all * team.rank / team.size; r < all * (team.rank + 1) / team.size; ++r) {
+      const Index t = r / batch.B, b = r % batch.B;
+      if (t >= batch.length_of_user_row(b)) continue;
+      const uint64_t row = mask_row(drop.seed, layer ? Masked::kOutputs : Masked::kInputs, layer, whole ? 0 : t + 1, b);
+      T* const at = rows.p + t * rows.step + b * rows.row;
+      for (uint32_t j = 0; j < uint32_t(width); ++j) at[j] *= mask_factor(row, j, level.least, scale);
+    }
+  });
+}
+
 template <class T>
 void Network<T>::run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const {
-  const Split split = choose_split(args.dims, kernel_.gates, 1, lease.size(), lease.barriers_pay());
+  const Split split =
+      choose_split(args.dims, kernel_.gates, 1, lease.size(), kernel_.recurrent && lease.barriers_pay());
   lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
 }
 
@@ -189,7 +238,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                                   const BackwardRequest<T>& request) const {
   const Batch& batch = tape.batch;
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), true).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), kernel_.recurrent).threads);
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
   for (int k = 0; k < std::min(2, layers() - 1); ++k) d_between[k] = between(batch);
@@ -205,7 +254,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
       const Part& part = parts_[number];
       if (part.layer != layer) continue;
       GradientSums part_sums = {};
-      const StepControl<T> control{request.step_value, request.step_norm,
+      const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                    request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
       BackwardArgs<T> args{dims(batch, part.inputs),
                            batch.steps(part.reversed),
@@ -229,7 +278,8 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
         args.ds0[q] = request.ds0[q] + at * width(q);
       }
       // The same team for all segments: what they leave in scratch lies where its size says.
-      const Split split = choose_split(args.dims, kernel_.gates, 3, lease.size(), lease.barriers_pay());
+      const Split split =
+          choose_split(args.dims, kernel_.gates, 3, lease.size(), kernel_.recurrent && lease.barriers_pay());
       const auto run = [&] {
         lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
       };
@@ -239,8 +289,23 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                                    [&](const ForwardArgs<T>& again) { run_forward(again, lease); });
       sums.before += part_sums.before, sums.after += part_sums.after, sums.clamped += part_sums.clamped;
     }
+    mask_input(tape, layer, d_input, lease);
   }
+  for (int q = 0; shape_.learn_state && q < kernel_.states; ++q)
+    add_state_gradients<T>(tape.learned_state ? request.ds0[q] : nullptr, Index(parts_.size()), batch.B, width(q),
+                           request.fresh, request.value, request.gradients + initial_at_[q], sums);
   return sums;
+}
+
+template <class T>
+void Network<T>::read_tape(const Tape<T>& tape, T* cells, T* gates) const {
+  const Index rows = tape.batch.T * tape.batch.B, H = shape_.H;
+  for (size_t number = 0; number < parts_.size(); ++number) {
+    const Part& part = parts_[number];
+    kernel_.read_tape(dims(tape.batch, part.inputs), tape.batch.steps(part.reversed),
+                      tape.parts[number].template as<T>(), cells ? cells + Index(number) * rows * H : nullptr,
+                      gates ? gates + Index(number) * rows * H * kernel_.gates : nullptr);
+  }
 }
 
 // From the end, so that all segments but the first one are of that length, or a little longer where their rows must be

@@ -2,9 +2,11 @@
 // Layers and directions of one recurrent network, composed of kernels that each run one of them.
 //
 // A layer runs forward, in reverse, or both ways; each of its directions is a part, the forward one first. All parameters
-// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr. States are (parts,B,n),
+// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr; behind them learned
+// initial states. States are (parts,B,n),
 // one array a state: n is P for h and H for others.
 #pragma once
+#include <stdint.h>
 #include <algorithm>
 #include <memory>
 #include <vector>
@@ -20,6 +22,7 @@ struct NetworkShape {
   Index I, H, P;  // P: of h and y, H unless the cell projects it
   std::vector<int> directions;  // of each layer, one of Directions
   int biases;  // 0, 1: b_ih, 2: b_ih and b_hh
+  bool learn_state;  // where no initial state is given, it is made of parameters (initial_state.h) instead of zeros
 };
 
 // One direction of one layer
@@ -31,9 +34,17 @@ struct Part {
   bool first;  // of its layer
 };
 
+// What training drops, and by which masks (mask.h)
+struct Dropout {
+  double outputs = 0;  // of all layers but the last: probability of a number
+  bool variational = false;  // one mask of outputs for all steps of a sequence
+  double inputs = 0;  // of x, one mask for all steps of a sequence
+  uint64_t seed = 0;
+};
+
 struct Parameter {
-  int layer, direction;  // direction 1: reverse
-  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr
+  int layer, direction;  // direction 1: reverse; layer -1: of all of them
+  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr h0 c0
   Index rows, columns;  // columns 0: a vector
   Index offset;
 };
@@ -57,17 +68,20 @@ class Batch {
 // Weights as the kernels want them, of all parts
 struct PackedWeights {
   std::vector<Buffer> parts;
+  Buffer initial[kMaxState];  // (parts,n) as they are; none where they are not learned
 };
 
 // What one forward call leaves for one backward call
 template <class T>
 struct Tape {
   Batch batch;
-  Buffer x;  // (T,B,I) a copy, so that the caller may reuse its array; padding is not copied
+  Dropout dropout;
+  Buffer x;  // (T,B,I) a copy, masked, so that the caller may reuse its array; padding is not copied
   std::vector<Buffer> parts;  // tape of each part; none where there are checkpoints
   std::unique_ptr<Checkpoints<T>> checkpoints;
-  std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last
+  std::vector<Buffer> between;  // (T,B,outputs) of all layers but the last, masked
   std::vector<Index> widths;  // their outputs
+  bool learned_state = false;  // whether the recurrence began with it
 
   void release() {
     x = Buffer();
@@ -88,6 +102,7 @@ struct BackwardRequest {
   bool fresh;
   T step_value, value;  // limits of api.h; infinity: none
   double step_norm;
+  bool trace;
   StepNorms* norms;  // (parts,T,B) zeros; null: steps are neither clipped nor measured
 };
 
@@ -111,13 +126,16 @@ class Network {
 
   PackedWeights pack(const T* flat) const;
 
-  // x (T,B,I)   s0[state] (parts,B,H) or null   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
+  // x (T,B,I)   s0[state] (parts,B,n) or null: learned or zeros   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
                T* const* sT, Tape<T>* tape) const;
 
   // Destroys the tape. `packed` is read where the tape has checkpoints.
   GradientSums backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,
                         const BackwardRequest<T>& request) const;
+
+  // Of a whole tape before backward: what read_tape (api.h) says, of each part one after the other
+  void read_tape(const Tape<T>& tape, T* cells, T* gates) const;
 
   // Checkpoints that keep a tape within `budget` bytes, with what backward adds to them; null where the whole tape is.
   // Throws std::invalid_argument that names the least that works.
@@ -127,6 +145,7 @@ class Network {
   Index widest_input() const;
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
+  void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
   std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
   Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;
@@ -139,6 +158,7 @@ class Network {
   std::vector<Part> parts_;
   std::vector<Parameter> layout_;
   Index parameter_count_ = 0;
+  Index initial_at_[kMaxState] = {};  // where learned states begin
 };
 
 extern template class Network<float>;

@@ -59,8 +59,9 @@ struct Layout {
   FR_FN Index state_ld() const { return Cell::kState * padded() + (kHalf ? elements<E>(padded()) : 0); }
 
   // packed weights: W_ih, W_hh, bias, unit parameters
+  FR_FN Index W_hh_rows() const { return Cell::kRecurrent ? elements<E>(dims.H) : 0; }
   FR_FN Index W_hh_at() const { return gate_rows() * elements<E>(dims.I); }
-  FR_FN Index bias_at() const { return W_hh_at() + gate_rows() * elements<E>(dims.H); }
+  FR_FN Index bias_at() const { return W_hh_at() + gate_rows() * W_hh_rows(); }
   FR_FN Index unit_at() const { return bias_at() + gates_ld(); }
   FR_FN Index packed_size() const { return unit_at() + padded() * Cell::kUnit; }
 
@@ -171,7 +172,8 @@ void pack_forward(Dims d, const Weights<const T>& w, T* packed, const Team& team
   const Map map{d};
   const Range panels = part(panel_count<Map::kPanel>(map.blocks()), team.rank, team.size);
   pack_rows<Cell, Vec, E, true>(d, w.W_ih, d.I, reinterpret_cast<E*>(packed), panels);
-  pack_rows<Cell, Vec, E, false>(d, w.W_hh, d.H, reinterpret_cast<E*>(packed + map.W_hh_at()), panels);
+  if constexpr (Cell::kRecurrent)
+    pack_rows<Cell, Vec, E, false>(d, w.W_hh, d.H, reinterpret_cast<E*>(packed + map.W_hh_at()), panels);
   if (team.rank) return;
   pack_bias<Cell, Vec>(d, w, packed + map.bias_at());
   if constexpr (Cell::kUnit > 0) pack_unit<Cell, Vec>(d, w.unit, packed + map.unit_at());

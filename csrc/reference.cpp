@@ -10,6 +10,7 @@
 #define FR_ISA reference
 #include "api.h"
 #include "cells/cells.h"
+#include "reference_staged.h"
 #include "rows.h"
 #include "target.h"
 FR_NAMESPACE_BEGIN
@@ -61,7 +62,7 @@ struct Reference {
   static void pack(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
     if (team.rank) return;
     double* to = copy_operands(w.W_ih, G * d.H * d.I, wide(packed));
-    to = copy_operands(w.W_hh, G * d.H * d.H, to);
+    to = Cell::kRecurrent ? copy_operands(w.W_hh, G * d.H * d.H, to) : to + G * d.H * d.H;
     to = copy(w.b_ih, G * d.H, to);
     to = copy(w.b_hh, G * d.H, to);
     copy(w.unit, U * d.H, to);
@@ -118,7 +119,7 @@ struct Reference {
       const Index r = g * d.H + j;
       double from_x = b_ih[r], from_h = b_hh[r];
       for (Index k = 0; k < d.I; ++k) from_x += W_ih[r * d.I + k] * operand(double(x[k]));
-      for (Index k = 0; keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * operand(h[k]);
+      for (Index k = 0; Cell::kRecurrent && keep && k < d.H; ++k) from_h += W_hh[r * d.H + k] * operand(h[k]);
       pre[Cell::x_slot(g)] += from_x;
       pre[Cell::h_slot(g)] += from_h;
     }
@@ -181,6 +182,21 @@ struct Reference {
       to[k] = T(kept);
       all.before += sum * sum, all.after += kept * kept, all.clamped += kept != sum && sum == sum;
     }
+  }
+
+  static void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
+    const Walk walk{d, steps};
+    for (Index k = 0; cells && k < d.T * d.B * d.H; ++k) cells[k] = 0;
+    for (Index k = 0; gates && k < d.T * d.B * G * d.H; ++k) gates[k] = 0;
+    for (Index b = 0; b < d.B; ++b)
+      for (Index s = 0; s < walk.length(b); ++s) {
+        const Index to = walk.time(s, b) * d.B + walk.user_row(b);
+        const double* const state = wide(tape) + ((b * (d.T + 1) + s + 1) * Q + Cell::kMemory) * d.H;
+        const double* const saved = wide(tape) + saved_at(d) + (b * d.T + s) * d.H * S;
+        if (cells) store(state, d.H, cells + to * d.H);
+        for (int g = 0; gates && g < G; ++g)
+          for (Index j = 0; j < d.H; ++j) gates[(to * G + g) * d.H + j] = T(saved[j * S + Cell::gate_slot(g)]);
+      }
   }
 
   static double clamp(double number, double limit) {  // NaN stays NaN
@@ -259,20 +275,34 @@ struct Reference {
         const Index r = g * d.H + j;
         const double of_x = sums.dpre[j * P + Cell::x_slot(g)], of_h = sums.dpre[j * P + Cell::h_slot(g)];
         const double from_x = operand(of_x), from_h = operand(of_h);
-        const T *W_ih = a.weights.W_ih + r * d.I, *W_hh = a.weights.W_hh + r * d.H;
+        const T *W_ih = a.weights.W_ih + r * d.I, *W_hh = Cell::kRecurrent ? a.weights.W_hh + r * d.H : nullptr;
         sums.b_ih[r] += of_x;
         sums.b_hh[r] += of_h;
         for (Index k = 0; k < d.I; ++k) sums.W_ih[r * d.I + k] += from_x * operand(double(x[k]));
-        for (Index k = 0; keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
+        for (Index k = 0; W_hh && keep && k < d.H; ++k) sums.W_hh[r * d.H + k] += from_h * operand(h[k]);
         for (Index k = 0; k < d.I; ++k) sums.dx[k] += from_x * operand(double(W_ih[k]));
-        for (Index k = 0; keep && k < d.H; ++k) dh[k] += from_h * operand(double(W_hh[k]));
+        for (Index k = 0; W_hh && keep && k < d.H; ++k) dh[k] += from_h * operand(double(W_hh[k]));
       }
     for (Index k = 0; dx_to && k < d.I; ++k) dx_to[k] = T(sums.dx[k] + (a.add_dx ? double(dx_to[k]) : 0));
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
-    return {id,   name,    G,       Q, U, 1, packed_size, tape_size, forward_scratch_size, backward_scratch_size,
-            pack, forward, backward};
+    return {id,
+            name,
+            G,
+            Q,
+            U,
+            Cell::kRecurrent,
+            false,
+            1,
+            packed_size,
+            tape_size,
+            forward_scratch_size,
+            backward_scratch_size,
+            pack,
+            forward,
+            backward,
+            read_tape};
   }
 };
 
@@ -320,20 +350,26 @@ struct ReferencePointwise {
 };
 
 #define FR_CELL(name, type) Reference<type, float>::kernel(#name "_f32__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, float>::kernel(#name "_f32__reference", #name),
 constexpr Kernel<float> kFloat[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, double>::kernel(#name "_f64__reference", #name),
+#define FR_STAGED_CELL(name, type) ReferenceStaged<type, double>::kernel(#name "_f64__reference", #name),
 constexpr Kernel<double> kDouble[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, float, true>::kernel(#name "_bf16__reference", #name),
+#define FR_STAGED_CELL(name, type)
 constexpr Kernel<float> kHalf[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 
 template <class T>
 constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, ReferencePointwise<T>::sgd,

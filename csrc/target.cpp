@@ -9,6 +9,9 @@
 #include "backward.h"
 #include "cells/cells.h"
 #include "pointwise.h"
+#include "read_tape.h"
+#include "staged/backward.h"
+#include "staged/read_tape.h"
 #include "target.h"
 #define FR_STRING2(s) #s
 #define FR_STRING(s) FR_STRING2(s)
@@ -48,6 +51,8 @@ struct Entry {
             Cell::kGates,
             Cell::kState,
             Cell::kUnit,
+            Cell::kRecurrent,
+            false,
             ElementOf<E>::kNumbers,
             packed_size,
             tape_size,
@@ -55,16 +60,56 @@ struct Entry {
             Backward<Cell, Vec, E>::scratch_size,
             pack_forward<Cell, Vec, E>,
             forward,
-            backward};
+            backward,
+            read_tape<Cell, Vec, E>};
   }
 };
 
-#define FR_CELL(name, type) \
-  Entry<type, Vec<Scalar>, Element>::kernel(#name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name),
+// A cell that needs more than one phase a step
+template <class Cell, class Vec, class T = typename Vec::Scalar>
+struct StagedEntry {
+  static_assert(Cell::kState <= kMaxState, "raise kMaxState in api.h");
+  static_assert(kStaged<Cell>, "FR_CELL is for cells of one phase");
+  static Index packed_size(Dims d) { return staged::Layout<Cell, Vec>{d}.packed_size(); }
+  static Index tape_size(Dims d) { return staged::Layout<Cell, Vec>{d}.tape_size(); }
+  static void forward(const ForwardArgs<T>& args, const Team& team) { staged::Forward<Cell, Vec>{args, team}.run(); }
+  static void backward(const BackwardArgs<T>& args, const Team& team) { staged::Backward<Cell, Vec>{args, team}.run(); }
+
+  static constexpr Kernel<T> kernel(const char* id, const char* name) {
+    return {id,
+            name,
+            Cell::kGates,
+            Cell::kState,
+            kUnitParameters<Cell>,
+            true,
+            Cell::kProjected,
+            1,
+            packed_size,
+            tape_size,
+            staged::Forward<Cell, Vec>::scratch_size,
+            staged::Backward<Cell, Vec>::scratch_size,
+            staged::pack_all<Cell, Vec>,
+            forward,
+            backward,
+            staged::read_tape<Cell, Vec>};
+  }
+};
+
+#define FR_ID(name) #name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name
+#define FR_CELL(name, type) Entry<type, Vec<Scalar>, Element>::kernel(FR_ID(name)),
+#define FR_HALF_f32 0
+#define FR_HALF_f64 0
+#define FR_HALF_bf16 1
+#if FR_JOIN(FR_HALF_, FR_TYPE)
+#define FR_STAGED_CELL(name, type)
+#else
+#define FR_STAGED_CELL(name, type) StagedEntry<type, Vec<Scalar>>::kernel(FR_ID(name)),
+#endif
 constexpr Kernel<Scalar> kCells[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
+#undef FR_STAGED_CELL
 
 template <class Element>
 struct Common : Pointwise<Vec<Element>> {

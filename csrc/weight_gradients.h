@@ -22,27 +22,24 @@ constexpr Index kMostChunkRows = 512;
 // Gradients that are complete are clamped, and summed by their squares
 template <class Vec, class T = typename Vec::Scalar>
 struct Finish {
-  static constexpr int L = Vec::kLanes;
   T limit;
-  SquareSum<T> before, after;
-  double clamped = 0;
+  SquareSum<T> kept, over, clamped;  // vectors that stay; the others before and after
+  double count = 0;
 
   // Stores n numbers of a; those beyond may be NaN
   FR_FN void store(T* to, Vec a, Index n) {
     store_first(to, a, n);
-    if (n < L) a = load_first(to, n);
-    before.add(a);
-    if (limit == T(__builtin_inf())) return;
-    store_first(to, clamp(a, limit), n);
-    const Vec kept = load_first(to, n);
-    after.add(kept);
-    SquareSum<T> count;
-    count.add(where_positive(a - Vec(limit), Vec(1)) + where_positive(-a - Vec(limit), Vec(1)));
-    clamped += count.total();
+    if (n < Vec::kLanes) a = load_first(to, n);
+    if (const int beyond_limit = beyond(a, Vec(limit))) return clamp_all(to, a, n, beyond_limit);
+    kept.add(a);
   }
-  FR_FN GradientSums sums() const {
-    return {before.total(), limit == T(__builtin_inf()) ? before.total() : after.total(), clamped};
+  FR_FN void clamp_all(T* to, Vec a, Index n, int beyond_limit) {
+    const Vec inside = clamp(a, limit);
+    store_first(to, inside, n);
+    over.add(a), clamped.add(inside);
+    count += beyond_limit;
   }
+  FR_FN GradientSums sums() const { return {kept.total() + over.total(), kept.total() + clamped.total(), count}; }
 };
 
 // dW += the sums, or = where nothing stands there yet, and what is done at the end
@@ -204,12 +201,12 @@ struct WeightGradients {
   }
 
   void pack_shared(Index rows) const {
-    const Index all = H.panels() + (narrow(d) ? 1 : X.panels());
+    const Index of_h = Cell::kRecurrent ? H.panels() : 0, all = of_h + (narrow(d) ? 1 : X.panels());
     const Range mine = part(all, team.rank, team.size);
     for (Index panel = mine.begin; panel < mine.end; ++panel) {
-      if (panel < H.panels()) pack_columns_of(H, panel, rows);
+      if (panel < of_h) pack_columns_of(H, panel, rows);
       else if (narrow(d)) pack_narrow(rows);
-      else pack_columns_of(X, panel - H.panels(), rows);
+      else pack_columns_of(X, panel - of_h, rows);
     }
   }
 
@@ -332,13 +329,13 @@ struct WeightGradients {
 
   void work_on_panel(Index panel, const Chunk& chunk) const {
     const Range units = part(map.blocks(), panel, panels);
-    Finish<Vec> finish{args.value, {}, {}};
+    Finish<Vec> finish{args.value, {}, {}, {}};
     Finish<Vec>* const last = chunk.last ? &finish : nullptr;
     with_constant<Map::kPanel>(units.end - units.begin, [&](auto width) {
       pack_panel<decltype(width)::value>(units.begin, chunk);
       if (narrow(d)) narrow_product<decltype(width)::value>(units.begin, chunk);
     });
-    product_with(H, units, chunk, last);
+    if constexpr (Cell::kRecurrent) product_with(H, units, chunk, last);
     if (!narrow(d)) product_with(X, units, chunk, last);
     if constexpr (Cell::kUnit > 0)
       for (Index unit = units.begin; unit < units.end; ++unit) sum_unit_gradients(unit, chunk);

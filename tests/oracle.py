@@ -7,8 +7,13 @@ It knows nothing of the package.
     lstm    Hochreiter & Schmidhuber, Long short-term memory, 1997, with the forget gate of
             Gers, Schmidhuber & Cummins, Learning to forget, 2000:   c' = f c + i g,  h' = o tanh c'
     lstm_peephole  Gers, Schraudolph & Schmidhuber, Learning precise timing, 2002: i and f also see c, o sees c'
+    indrnn  Li et al., Independently recurrent neural network, 2018:   h' = f(W x + b + u h), u one number a unit
     gru     Cho et al., 2014, arXiv:1406.1078, with the reset after the product as cuDNN and torch have it:
             n = tanh(W x + b + r (U h + d)),  h' = (1 - z) n + z h
+    gru_reset_before  the same paper's own:  n = tanh(W x + b + U (r h) + d)
+    lstm_projected  Sak, Senior & Beaufays, 2014, arXiv:1402.1128:  h' = V (o tanh c')
+    lstm_layer_norm, gru_layer_norm  Ba, Kiros & Hinton, 2016, arXiv:1607.06450: W x and U h are normalised over all
+            gates, and the c' of an LSTM over its units on the way to the output
 
 A cell is one function of one step; `layer` runs it over time in one direction, `stack` composes layers and
 directions. There is no backward code that could be wrong: everything accepts complex numbers, and a gradient
@@ -22,6 +27,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+EPSILON = 1e-5  # of layer normalisation
 COMPLEX_STEP = 1e-30  # its square vanishes against 1, and it is far above the smallest double
 
 
@@ -32,8 +38,23 @@ class Cell:
     step: Callable
     gates: int
     states: int
-    unit_role: str = ""  # torch-like name of the parameters that belong to single units, if there are any
-    units: int = 0  # how many of them a unit has
+    unit_roles: tuple = ()  # names of parameters that belong to single units, and how many of them a unit has
+    recurrent: bool = True  # whether it has a W_hh
+    projected: bool = False  # whether h is narrower than c
+
+    @property
+    def magnified(self):
+        """How much a normalisation may enlarge an error: it divides by a standard deviation, or by sqrt(epsilon)."""
+        return EPSILON**-0.5 if any(role.startswith("norm") for role, _ in self.unit_roles) else 1
+
+    @property
+    def units(self):
+        """How many parameters of its own a unit has."""
+        return sum(count for _, count in self.unit_roles)
+
+    def width(self, state, H):
+        """Of a state; tests take half of c for a projected h."""
+        return H // 2 if self.projected and state == 0 else H
 
 
 CELLS: dict[str, Cell] = {}
@@ -73,6 +94,18 @@ def rnn_relu(x, state, W_ih, W_hh, b_ih, b_hh):
     return (relu(affine(W_ih, x, b_ih) + affine(W_hh, h, b_hh)),)
 
 
+@cell(gates=1, states=1, unit_roles=(("weight_hh", 1),), recurrent=False)
+def indrnn_tanh(x, state, W_ih, b_ih, b_hh, u):
+    (h,) = state
+    return (np.tanh(affine(W_ih, x, b_ih + b_hh) + u[..., None, :] * h),)
+
+
+@cell(gates=1, states=1, unit_roles=(("weight_hh", 1),), recurrent=False)
+def indrnn_relu(x, state, W_ih, b_ih, b_hh, u):
+    (h,) = state
+    return (relu(affine(W_ih, x, b_ih + b_hh) + u[..., None, :] * h),)
+
+
 @cell(gates=4, states=2)
 def lstm(x, state, W_ih, W_hh, b_ih, b_hh):
     h, c = state
@@ -81,7 +114,7 @@ def lstm(x, state, W_ih, W_hh, b_ih, b_hh):
     return sigmoid(o) * np.tanh(c), c
 
 
-@cell(gates=4, states=2, unit_role="weight_ch", units=3)
+@cell(gates=4, states=2, unit_roles=(("weight_ch", 3),))
 def lstm_peephole(x, state, W_ih, W_hh, b_ih, b_hh, p):
     h, c = state
     p_i, p_f, p_o = np.split(p[..., None, :], 3, axis=-1)
@@ -100,11 +133,57 @@ def gru(x, state, W_ih, W_hh, b_ih, b_hh):
     return ((1 - z) * n + z * h,)
 
 
+@cell(gates=3, states=1)
+def gru_reset_before(x, state, W_ih, W_hh, b_ih, b_hh):
+    (h,) = state
+    r_x, z_x, n_x = np.split(affine(W_ih, x, b_ih), 3, axis=-1)
+    U_r, U_z, U_n = np.split(W_hh, 3, axis=-2)
+    b_r, b_z, b_n = np.split(b_hh, 3, axis=-1)
+    r, z = sigmoid(r_x + affine(U_r, h, b_r)), sigmoid(z_x + affine(U_z, h, b_z))
+    n = np.tanh(n_x + affine(U_n, r * h, b_n))
+    return ((1 - z) * n + z * h,)
+
+
+def normal(a):
+    """To mean 0 and variance 1, nearly."""
+    centred = a - a.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred * centred).mean(-1, keepdims=True) + EPSILON)
+
+
+def normal_affine(W, a, gain, b):
+    return normal(a @ np.swapaxes(W, -1, -2)) * gain[..., None, :] + b[..., None, :]
+
+
+@cell(gates=3, states=1, unit_roles=(("norm_ih", 3), ("norm_hh", 3)))
+def gru_layer_norm(x, state, W_ih, W_hh, b_ih, b_hh, g_ih, g_hh):
+    (h,) = state
+    r_x, z_x, n_x = np.split(normal_affine(W_ih, x, g_ih, b_ih), 3, axis=-1)
+    r_h, z_h, n_h = np.split(normal_affine(W_hh, h, g_hh, b_hh), 3, axis=-1)
+    r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
+    n = np.tanh(n_x + r * n_h)
+    return ((1 - z) * n + z * h,)
+
+
+@cell(gates=4, states=2, projected=True)
+def lstm_projected(x, state, W_ih, W_hh, b_ih, b_hh, W_hr):
+    wide, c = lstm(x, state, W_ih, W_hh, b_ih, b_hh)
+    return wide @ np.swapaxes(W_hr, -1, -2), c
+
+
+@cell(gates=4, states=2, unit_roles=(("norm_ih", 4), ("norm_hh", 4), ("norm_cell", 1), ("norm_cell_bias", 1)))
+def lstm_layer_norm(x, state, W_ih, W_hh, b_ih, b_hh, g_ih, g_hh, g_c, b_c):
+    h, c = state
+    i, f, g, o = np.split(normal_affine(W_ih, x, g_ih, b_ih) + normal_affine(W_hh, h, g_hh, b_hh), 4, axis=-1)
+    c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return sigmoid(o) * np.tanh(normal(c) * g_c[..., None, :] + b_c[..., None, :]), c
+
+
 def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False):
     """One layer in one direction.
 
     x (...,T,B,I), state: tuple of (...,B,H), weights: W_ih (G*H,I) W_hh (G*H,H) b_ih b_hh (G*H,) and, of a
-    cell that has them, the parameters of single units (units*H,), each with leading axes or without. lengths
+    cell that has them, the parameters of single units (count*H,) and W_hr (P,H), each with leading axes or without;
+    h and y are then (...,P), W_hh (G*H,P). lengths
     (B,) or None, reset (T,B) or None. Returns y (...,T,B,H) and the state behind the last step taken.
 
     A sequence takes part in step t while t < length: what lies beyond changes no state and outputs 0.
@@ -152,11 +231,12 @@ def stack(cell, x, state, parameters, *, num_layers=1, bidirectional=False, leng
 
 
 def layer_weights(cell, parameters, suffix):
-    W_ih, W_hh = parameters["weight_ih" + suffix], parameters["weight_hh" + suffix]
-    none = np.zeros(W_hh.shape[-2])
+    facts, W_ih = CELLS[cell], parameters["weight_ih" + suffix]
+    none = np.zeros(W_ih.shape[-2])
     biases = parameters.get("bias_ih" + suffix, none), parameters.get("bias_hh" + suffix, none)
-    role = CELLS[cell].unit_role
-    return W_ih, W_hh, *biases, *([parameters[role + suffix]] if role else [])
+    W_hh = [parameters["weight_hh" + suffix]] if facts.recurrent else []
+    roles = [role for role, _ in facts.unit_roles] + ["weight_hr"] * facts.projected
+    return W_ih, *W_hh, *biases, *(parameters[role + suffix] for role in roles)
 
 
 def gradients(cell, x, state, parameters, dy, dstate, **options):

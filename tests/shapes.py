@@ -53,10 +53,20 @@ class Case:
     dstate: tuple
 
     @property
+    def P(self):
+        """Width of h, and of y in one direction."""
+        return oracle.CELLS[self.cell].width(0, self.H)
+
+    @property
     def sizes(self):
         """What the tolerance depends on."""
-        wide = self.H * (1 + self.bidirectional) if self.num_layers > 1 else 0
-        return {"steps": self.T * self.num_layers, "inputs": max(self.I, wide), "hidden": self.H}
+        wide = self.P * (1 + self.bidirectional) if self.num_layers > 1 else 0
+        return {
+            "steps": self.T * self.num_layers,
+            "inputs": max(self.I, wide),
+            "hidden": self.H,
+            "magnified": oracle.CELLS[self.cell].magnified,
+        }
 
     @property
     def stacking(self):
@@ -79,15 +89,18 @@ def parameter_shapes(cell, I, H, *, num_layers=1, bidirectional=False, bias=True
     """torch's names and shapes, in torch's order."""
     shapes = {}
     facts, D = oracle.CELLS[cell], 1 + bidirectional
-    rows = facts.gates * H
+    rows, P = facts.gates * H, facts.width(0, H)
     for k, suffix in itertools.product(range(num_layers), ["", "_reverse"][:D]):
-        shapes[f"weight_ih_l{k}{suffix}"] = (rows, I if k == 0 else D * H)
-        shapes[f"weight_hh_l{k}{suffix}"] = (rows, H)
+        shapes[f"weight_ih_l{k}{suffix}"] = (rows, I if k == 0 else D * P)
+        if facts.recurrent:
+            shapes[f"weight_hh_l{k}{suffix}"] = (rows, P)
         if bias:
             shapes[f"bias_ih_l{k}{suffix}"] = (rows,)
             shapes[f"bias_hh_l{k}{suffix}"] = (rows,)
-        if facts.unit_role:
-            shapes[f"{facts.unit_role}_l{k}{suffix}"] = (facts.units * H,)
+        for role, count in facts.unit_roles:
+            shapes[f"{role}_l{k}{suffix}"] = (count * H,)
+        if facts.projected:
+            shapes[f"weight_hr_l{k}{suffix}"] = (P, H)
     return shapes
 
 
@@ -108,8 +121,10 @@ def make_case(
     """A random case.
 
     Numbers are uniform and weights scaled by their fan-in: no unit saturates so far that its derivative would
-    have no digits left, and nothing grows over the steps.
+    have no digits left, and nothing grows over the steps. H of a cell with a projection is at least 2.
     """
+    facts = oracle.CELLS[cell]
+    H = max(H, 1 + facts.projected)
     random = np.random.default_rng([seed, T, B, I, H])
 
     def uniform(*shape, bound=1.7):
@@ -130,11 +145,11 @@ def make_case(
         seed=seed,
         parameters=parameters,
         x=uniform(T, B, I),
-        state=tuple(uniform(rows, B, H, bound=1.0) for _ in range(oracle.CELLS[cell].states)),
+        state=tuple(uniform(rows, B, facts.width(q, H), bound=1.0) for q in range(facts.states)),
         lengths=make_lengths(random, T, B) if lengths else None,
         reset=random.random((T, B)) < 0.3 if reset else None,
-        dy=uniform(T, B, H * (1 + bidirectional)),
-        dstate=tuple(uniform(rows, B, H) for _ in range(oracle.CELLS[cell].states)),
+        dy=uniform(T, B, facts.width(0, H) * (1 + bidirectional)),
+        dstate=tuple(uniform(rows, B, facts.width(q, H)) for q in range(facts.states)),
     )
 
 

@@ -24,6 +24,12 @@ SHAPES = [
 ]
 
 
+@pytest.fixture(params=["rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_peephole"])
+def cell(request):
+    """The cells of one phase a step, which are made for bfloat16."""
+    return request.param
+
+
 def rounded(a):
     """The bfloat16 next to each number."""
     bits = np.asarray(a, np.float32).view(np.uint32).astype(np.uint64)

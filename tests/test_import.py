@@ -20,6 +20,7 @@ EAGER = {
     "fastrnn.control",
     "fastrnn.layers",
     "fastrnn.options",
+    "fastrnn.parameters",
     "fastrnn.recurrent",
     "fastrnn.results",
     "fastrnn.runtime",

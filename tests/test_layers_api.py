@@ -17,6 +17,12 @@ def make(cell, *sizes, **options):
     return CLASSES[cell](*sizes, **options)
 
 
+def widths(cell, H):
+    """Of h, which is that of y, and of c if there is one."""
+    facts = oracle.CELLS[cell]
+    return [facts.width(q, H) for q in range(facts.states)]
+
+
 def test_every_cell_has_a_layer_and_an_oracle():
     facts = {name: (cell.gates, cell.states, cell.units) for name, cell in oracle.CELLS.items()}
     compiled = {name: (c["gates"], c["states"], c["unit_parameters"]) for name, c in _core.cells().items()}
@@ -118,7 +124,7 @@ def test_state_dict_is_a_copy_and_loads_back(target, dtype, cell):
     other.load_state_dict(kept)
     np.testing.assert_array_equal(other.flat, net.flat)
     other.flat[:] = 0
-    assert all(value.any() for value in kept.values())
+    assert all(value.any() for name, value in kept.items() if not name.startswith("norm_cell_bias"))
     other.load_state_dict(dict(reversed(kept.items())))
     np.testing.assert_array_equal(other.flat, net.flat)
 
@@ -136,6 +142,9 @@ def test_start_values(dtype, cell):
     assert not np.array_equal(make(cell, 30, 16).flat, make(cell, 30, 16).flat)
     bound = 16**-0.5
     for name, value in net.parameters().items():
+        if name.startswith("norm_"):
+            assert (value == (0 if "_bias_" in name else 1)).all(), name
+            continue
         assert np.abs(value).max() <= bound, name
         assert np.abs(value).max() > 0.8 * bound, name
         assert abs(value.mean()) < 4 * bound / (3 * value.size) ** 0.5, name
@@ -145,16 +154,18 @@ def test_start_values(dtype, cell):
 def test_shapes_of_results(target, dtype, cell, bidirectional):
     D = 1 + bidirectional
     net = make(cell, 3, 5, 2, bidirectional=bidirectional, dtype=dtype)
+    each = widths(cell, 5)
     y, state = net(np.zeros((4, 6, 3), dtype))
-    assert (y.shape, y.dtype) == ((4, 6, D * 5), net.dtype)
+    assert net.output_size == D * each[0]
+    assert (y.shape, y.dtype) == ((4, 6, D * each[0]), net.dtype)
     assert isinstance(state, tuple) == (oracle.CELLS[cell].states == 2)
-    assert all((s.shape, s.dtype) == ((2 * D, 6, 5), net.dtype) for s in parts(state).values())
+    assert [(s.shape, s.dtype) for s in parts(state).values()] == [((2 * D, 6, n), net.dtype) for n in each]
     y, state, tape = net.forward(np.zeros((4, 3), dtype))
-    assert y.shape == (4, D * 5)
-    assert all(s.shape == (2 * D, 5) for s in parts(state).values())
+    assert y.shape == (4, D * each[0])
+    assert [s.shape for s in parts(state).values()] == [(2 * D, n) for n in each]
     grads = net.backward(tape, np.zeros_like(y))
     assert grads.x.shape == (4, 3)
-    assert all(s.shape == (2 * D, 5) for s in parts(grads.state).values())
+    assert [s.shape for s in parts(grads.state).values()] == [(2 * D, n) for n in each]
     assert grads.flat.shape == net.flat.shape
     assert {n: g.shape for n, g in grads.params.items()} == {n: p.shape for n, p in net.parameters().items()}
     assert all(np.shares_memory(g, grads.flat) for g in grads.params.values())
@@ -208,14 +219,15 @@ def test_the_tape_keeps_what_it_needs(target, dtype, cell):
 def test_step_forms(target, dtype, cell):
     net = make(cell, 3, 5, 2, dtype=dtype, seed=8)
     x = np.random.default_rng(9).standard_normal((6, 3)).astype(dtype)
+    each = widths(cell, 5)
     y, state = net.step(x)
-    assert y.shape == (6, 5)
-    assert all(s.shape == (2, 6, 5) for s in parts(state).values())
+    assert y.shape == (6, each[0])
+    assert [s.shape for s in parts(state).values()] == [(2, 6, n) for n in each]
     want_y, want = net(x[None])
     compare_bits({"y": y, **parts(state)}, {"y": want_y[0], **parts(want)})
     y, state = net.step(x[0])
-    assert y.shape == (5,)
-    assert all(s.shape == (2, 5) for s in parts(state).values())
+    assert y.shape == (each[0],)
+    assert [s.shape for s in parts(state).values()] == [(2, n) for n in each]
     want_y, want = net(x[None, 0])
     compare_bits({"y": y, **parts(state)}, {"y": want_y[0], **parts(want)})
 
@@ -235,7 +247,7 @@ def test_step_without_out_makes_fresh_arrays(target, cell):
 
 def test_step_with_out_and_without_a_state_starts_a_stream(target, dtype, cell):
     net = make(cell, 3, 5, dtype=dtype, seed=8)
-    x, y = np.ones((2, 3), dtype), np.zeros((2, 5), dtype)
+    x, y = np.ones((2, 3), dtype), np.zeros((2, net.output_size), dtype)
     want, final = net.step(x)
     got, state = net.step(x, out=y)
     assert got is y
@@ -247,8 +259,8 @@ def test_step_into_out_that_is_a_row_of_a_record(target, dtype, cell):
     net = make(cell, 3, 5, dtype=dtype, seed=8)
     x = np.random.default_rng(9).standard_normal((4, 2, 3)).astype(dtype)
     want, final = net(x)
-    record = np.full((4, 2, 5), 99, dtype)
-    state = as_state([np.zeros((1, 2, 5))] * oracle.CELLS[cell].states, dtype)
+    record = np.full((4, 2, net.output_size), 99, dtype)
+    state = as_state([np.zeros((1, 2, n)) for n in widths(cell, 5)], dtype)
     for t in range(4):
         net.step(x[t], state, out=record[t])
     compare_bits({"y": record, **parts(state)}, {"y": want, **parts(final)})
@@ -257,8 +269,8 @@ def test_step_into_out_that_is_a_row_of_a_record(target, dtype, cell):
 def test_step_with_out_allocates_nothing(target, cell):
     tracemalloc = pytest.importorskip("tracemalloc", reason="counts what Python and NumPy allocate")
     net = make(cell, 30, 200, seed=8)
-    x, y = np.ones((40, 30), np.float32), np.zeros((40, 200), np.float32)
-    state = as_state([np.zeros((1, 40, 200))] * oracle.CELLS[cell].states, "float32")
+    x, y = np.ones((40, 30), np.float32), np.zeros((40, net.output_size), np.float32)
+    state = as_state([np.zeros((1, 40, n)) for n in widths(cell, 200)], "float32")
     net.step(x, state, out=y)
     tracemalloc.start()
     try:
@@ -278,7 +290,7 @@ def test_training_false_saves_nothing(target, cell):
     result = net.forward(np.ones((4, 2, 3), np.float32), training=False)
     assert len(result) == 3
     with pytest.raises((ValueError, TypeError)):
-        net.backward(result[2], np.ones((4, 2, 5), np.float32))
+        net.backward(result[2], np.ones((4, 2, net.output_size), np.float32))
 
 
 def test_gradients_are_fresh_each_time(target, cell):

@@ -140,7 +140,7 @@ def test_complex_step_against_central_differences(cell):
 
 
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru"])
+@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_projected"])
 def test_against_torch(cell, bias):
     torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
     torch.set_num_threads(1)  # its pool is slow where other processes want the cores
@@ -148,6 +148,8 @@ def test_against_torch(cell, bias):
     options = {"num_layers": 2, "bidirectional": True, "bias": bias, "dtype": torch.float64}
     if cell.startswith("rnn"):
         net = torch.nn.RNN(4, 6, nonlinearity=cell.removeprefix("rnn_"), **options)
+    elif cell == "lstm_projected":
+        net = torch.nn.LSTM(4, 6, proj_size=case.P, **options)
     else:
         net = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[cell](4, 6, **options)
     net.load_state_dict({name: torch.tensor(value) for name, value in case.parameters.items()})

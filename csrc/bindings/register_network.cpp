@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <tuple>
 #include "dispatch.h"
 #include "network.h"
 #include "register.h"
@@ -48,9 +49,9 @@ template <class T>
 class PyNetwork {
  public:
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
-            const std::vector<int>& directions, int biases, bool bfloat16, const std::string& isa)
-      : isa_(find_target(isa).isa),
-        net_(find_kernel<T>(isa_, cell, bfloat16), {input_size, hidden_size, output_size, directions, biases}),
+            const std::vector<int>& directions, int biases, bool learn_state, bool bfloat16, const std::string& isa)
+      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16),
+                                         {input_size, hidden_size, output_size, directions, biases, learn_state}),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -75,9 +76,10 @@ class PyNetwork {
   }
 
   // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
-  // reset (T,B) uint8; workspace: most bytes of the tape, or None. Returns the final states and a tape where training.
+  // reset (T,B) uint8; workspace: most bytes of the tape, or None; dropout: what a Dropout holds, or None. Returns the
+  // final states and a tape where training.
   py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
-                    py::array y, bool training, const std::optional<double>& workspace) {
+                    py::array y, bool training, const std::optional<double>& workspace, const py::object& dropout) {
     const Index steps = x.shape(0), batch_size = x.shape(1);
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
@@ -89,7 +91,7 @@ class PyNetwork {
     read_states(states, batch_size, s0);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, {}, {}, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     {
       const ReleaseIf release(work(batch) > kLongWork);
@@ -103,7 +105,7 @@ class PyNetwork {
   // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh; limits of clipping, infinity for none;
   // norms (parts,T,B,4) of double or None. Returns dstates and GradientSums.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
-                     py::array gradients, bool fresh, T step_value, double step_norm, T value,
+                     py::array gradients, bool fresh, T step_value, double step_norm, T value, bool trace,
                      const py::object& norms) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
@@ -111,7 +113,7 @@ class PyNetwork {
     BackwardRequest<T> request{};
     request.dy = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
     request.fresh = fresh;
-    request.step_value = step_value, request.step_norm = step_norm, request.value = value;
+    request.step_value = step_value, request.step_norm = step_norm, request.value = value, request.trace = trace;
     if (!norms.is_none()) {
       py::array array = py::cast<py::array>(norms);
       request.norms = reinterpret_cast<StepNorms*>(
@@ -142,6 +144,22 @@ class PyNetwork {
     }
     return py::make_tuple(initial, py::make_tuple(sums.before, sums.after, sums.clamped));
   }
+
+  // cells (parts,T,B,H) and gates (parts,T,B,G*H) of a whole tape, each an array or None
+  void read_tape(const PyTape<T>& tape, const py::object& cells, const py::object& gates) const {
+    require(owns(tape) && !tape.used && !tape.tape.checkpoints && net_.kernel().read_tape, "no tape to read");
+    const Batch& batch = tape.tape.batch;
+    const auto find = [&](const py::object& given, Index gates_of_row, const char* what) -> T* {
+      if (given.is_none()) return nullptr;
+      py::array array = py::cast<py::array>(given);
+      return dense<T>(array, parts() * batch.T * batch.B * net_.shape().H * gates_of_row, what);
+    };
+    T* const to_cells = find(cells, 1, "cells are not (parts,T,B,H)");
+    T* const to_gates = find(gates, net_.kernel().gates, "gates are not (parts,T,B,G*H)");
+    const ReleaseIf release(work(batch) > kLongWork);
+    net_.read_tape(tape.tape, to_cells, to_gates);
+  }
+  bool tells() const { return net_.kernel().read_tape != nullptr; }
 
   // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
   // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
@@ -193,6 +211,12 @@ class PyNetwork {
       cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
     }
     return Batch(T_, B, at, cut);
+  }
+
+  static Dropout make_dropout(const py::object& given) {
+    if (given.is_none()) return {};
+    const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
+    return {outputs, variational, inputs, seed};
   }
 
   // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
@@ -318,19 +342,22 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)
-      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, const std::string&>(),
+      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, bool,
+                    const std::string&>(),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
-           py::arg("directions"), py::arg("biases"), py::arg("bfloat16"), py::arg("isa"))
+           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("bfloat16"), py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
       .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
+      .def_property_readonly("tells", &Net::tells)
+      .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
-           py::arg("y"), py::arg("training"), py::arg("workspace"))
+           py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
-           py::arg("norms"))
+           py::arg("trace"), py::arg("norms"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace

@@ -13,11 +13,13 @@ struct Relu {
 };
 
 template <class Phi>
-struct Elman {
+struct Elman : OnePhase {
   static constexpr int kGates = 1, kPre = 1, kUnit = 0, kState = 1, kSaved = 1;
   static constexpr int kMemory = 0, kCarried = 1;
+  static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int) { return 0; }
   static FR_FN constexpr int h_slot(int) { return 0; }
+  static FR_FN constexpr int gate_slot(int) { return 0; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

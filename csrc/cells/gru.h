@@ -8,11 +8,13 @@
 #pragma once
 #include "math.h"
 FR_NAMESPACE_BEGIN
-struct Gru {
+struct Gru : OnePhase {
   static constexpr int kGates = 3, kPre = 4, kUnit = 0, kState = 1, kSaved = 4;
   static constexpr int kMemory = 0, kCarried = 0;
+  static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int gate) { return (gate + 1) % 3; }  // r 1, z 2, n 0
   static FR_FN constexpr int h_slot(int gate) { return gate + 1; }        // r 1, z 2, n 3
+  static FR_FN constexpr int gate_slot(int gate) { return x_slot(gate); }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

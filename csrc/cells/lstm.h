@@ -9,11 +9,13 @@
 #pragma once
 #include "math.h"
 FR_NAMESPACE_BEGIN
-struct Lstm {
+struct Lstm : OnePhase {
   static constexpr int kGates = 4, kPre = 4, kUnit = 0, kState = 2, kSaved = 4;
   static constexpr int kMemory = 1, kCarried = 1;  // state[0] = h, state[1] = c
+  static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int gate) { return gate; }  // i f g o
   static FR_FN constexpr int h_slot(int gate) { return gate; }
+  static FR_FN constexpr int gate_slot(int gate) { return gate; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

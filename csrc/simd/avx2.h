@@ -23,6 +23,12 @@ FR_FN F32 low_bits_to_exponent(F32 a) { return (__m256)_mm256_slli_epi32((__m256
 FR_FN F64 low_bits_to_exponent(F64 a) { return (__m256d)_mm256_slli_epi64((__m256i)a.v, 52); }
 FR_FN F32 where_positive(F32 y, F32 a) { return _mm256_and_ps(_mm256_cmp_ps(y.v, F32(0).v, _CMP_GT_OQ), a.v); }
 FR_FN F64 where_positive(F64 y, F64 a) { return _mm256_and_pd(_mm256_cmp_pd(y.v, F64(0).v, _CMP_GT_OQ), a.v); }
+FR_FN int beyond(F32 a, F32 limit) {
+  return __builtin_popcount(unsigned(_mm256_movemask_ps(_mm256_cmp_ps(max(a, -a).v, limit.v, _CMP_GT_OQ))));
+}
+FR_FN int beyond(F64 a, F64 limit) {
+  return __builtin_popcount(unsigned(_mm256_movemask_pd(_mm256_cmp_pd(max(a, -a).v, limit.v, _CMP_GT_OQ))));
+}
 FR_FN F32 reciprocal(F32 a) { return F32(1).v / a.v; }  // rcpps has 12 bits: one Newton step is not enough
 FR_FN F64 reciprocal(F64 a) { return F64(1).v / a.v; }
 

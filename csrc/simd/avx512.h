@@ -27,6 +27,12 @@ FR_FN F32 where_positive(F32 y, F32 a) {
 FR_FN F64 where_positive(F64 y, F64 a) {
   return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y.v, F64(0).v, _CMP_GT_OQ), a.v);
 }
+FR_FN int beyond(F32 a, F32 limit) {
+  return __builtin_popcount(_mm512_cmp_ps_mask(_mm512_abs_ps(a.v), limit.v, _CMP_GT_OQ));
+}
+FR_FN int beyond(F64 a, F64 limit) {
+  return __builtin_popcount(_mm512_cmp_pd_mask(_mm512_abs_pd(a.v), limit.v, _CMP_GT_OQ));
+}
 // One Newton step from 14 bits: half the time of a division, which is not pipelined.
 FR_FN F32 reciprocal(F32 a) {
   const F32 y = _mm512_rcp14_ps(a.v);

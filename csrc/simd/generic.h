@@ -9,6 +9,12 @@ template <class T> FR_FN Vec<T> min(Vec<T> a, Vec<T> b) { return a.v < b.v ? a.v
 template <class T> FR_FN Vec<T> max(Vec<T> a, Vec<T> b) { return a.v > b.v ? a.v : b.v; }
 template <class T> FR_FN Vec<T> reciprocal(Vec<T> a) { return Vec<T>(1).v / a.v; }
 template <class T> FR_FN Vec<T> where_positive(Vec<T> y, Vec<T> a) { return y.v > Vec<T>(0).v ? a.v : Vec<T>(0).v; }
+template <class T> FR_FN int beyond(Vec<T> a, Vec<T> limit) {
+  const auto found = max(a, -a).v > limit.v;
+  int count = 0;
+  for (int l = 0; l < Vec<T>::kLanes; ++l) count -= int(found[l]);
+  return count;
+}
 FR_FN Vec<float> square_root(Vec<float> a) {
   for (int l = 0; l < Vec<float>::kLanes; ++l) a.v[l] = sqrtf(a.v[l]);
   return a;

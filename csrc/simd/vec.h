@@ -9,6 +9,7 @@
 //   low_bits_to_exponent(a)       the number whose sign and exponent are the low bits of a and whose fraction is 0
 //   reciprocal(a)  1 / a, at most 1 ULP away for float, exact division for double
 //   where_positive(y, a)          a where y > 0, else 0
+//   beyond(a, limit)              in how many lanes |a| > limit
 //   load_first(p, n), store_first(p, v, n)   the first n lanes, all of them when n >= kLanes; the others are
 //                  read as 0 and not touched in memory, so that a row of the user may end anywhere
 #pragma once
@@ -66,9 +67,10 @@ struct SquareSum {
     lanes += wide * wide;
   }
   FR_FN double total() const {
-    double sum = 0;
-    for (int l = 0; l < Vec<T>::kLanes; ++l) sum += lanes[l];
-    return sum;
+    double sums[Vec<T>::kLanes];
+    __builtin_memcpy(sums, &lanes, sizeof sums);
+    FR_UNROLL for (int n = Vec<T>::kLanes / 2; n; n /= 2) FR_UNROLL for (int l = 0; l < n; ++l) sums[l] += sums[l + n];
+    return sums[0];
   }
 };
 

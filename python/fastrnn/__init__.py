@@ -4,13 +4,13 @@
     net = fastrnn.LSTM(input_size=64, hidden_size=128)
     y, (h, c) = net(x)                                    # x (T,B,64) -> y (T,B,128)
 
-Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`. Models that are trained and saved: `NToN`.
+Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`.
 """
 
 from typing import TYPE_CHECKING
 
-from .layers import GRU, LSTM, RNN
-from .results import Gradients, Stats, Tape
+from .layers import GRU, LSTM, RNN, IndRNN
+from .results import Gradients, Internals, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ __all__ = [
     "GradientFlow",
     "Gradients",
     "History",
+    "IndRNN",
+    "Internals",
     "NToN",
     "NonFiniteError",
     "Stats",
@@ -70,7 +72,16 @@ _LATER = {
     "TruncatedTape": "truncated",
     "load": "io",
 }
-_MODULES_LATER = {"batching", "gradients", "losses", "products", "readout", *_LATER.values()}
+_MODULES_LATER = {
+    "batching",
+    "gradients",
+    "init",
+    "internals",
+    "losses",
+    "products",
+    "readout",
+    *_LATER.values(),
+}
 
 if not TYPE_CHECKING:  # to a type checker every name would be there
 

@@ -68,6 +68,7 @@ class _Network:
         output_size: int,
         directions: list[int],
         biases: int,
+        learn_state: bool,
         bfloat16: bool,
         isa: str,
     ) -> None: ...
@@ -79,6 +80,9 @@ class _Network:
     def flat(self) -> _Array: ...
     def layout(self) -> list[tuple[int, int, str, tuple[int, ...], int]]: ...
     def owns(self, tape: Any) -> bool: ...
+    @property
+    def tells(self) -> bool: ...
+    def read_tape(self, tape: Any, cells: _Array | None, gates: _Array | None) -> None: ...
     def forward(
         self,
         x: _Array,
@@ -88,6 +92,7 @@ class _Network:
         y: _Array,
         training: bool,
         workspace: float | None,
+        dropout: tuple[float, bool, float, int] | None,
     ) -> tuple[tuple[_Array, ...], Any]: ...
     def backward(
         self,
@@ -100,6 +105,7 @@ class _Network:
         step_value: float,
         step_norm: float,
         value: float,
+        trace: bool,
         norms: _Array | None,
     ) -> tuple[tuple[_Array, ...], tuple[float, float, float]]: ...
     def step(self, x: Any, state: Any, out: Any) -> tuple[_Array, Any] | None: ...

@@ -116,8 +116,7 @@ class GradientFlow:
             return _of_layer(_parts(after), chosen)
 
         rng = np.random.default_rng(0)
-        shape = net._state_shape(1, True)
-        v = [rng.standard_normal(shape).astype(net.dtype) for _ in net._STATES]
+        v = [rng.standard_normal(shape).astype(net.dtype) for shape in net._state_shapes(1, True)]
         return _power_iteration(step, _of_layer(v, chosen), most, tolerance)
 
     def to_dict(self) -> dict[str, Any]:

@@ -22,7 +22,8 @@ class NonFiniteError(FloatingPointError):
 
     Attributes:
         stage: "forward" or "backward".
-        tensor: what holds it: "x", "h0", "c0", a parameter's name, "h"; in backward "dy", "dh_n", "dc_n", "dh", "dc".
+        tensor: what holds it: "x", "h0", "c0", a parameter's name, "h"; in backward "dy", "dh_n", "dc_n", "dh", "dc";
+            or what is returned: "d" and a parameter's name, "dx", "dh0", "dc0".
         layer, direction: of the recurrent layer, direction 0 forward and 1 reverse; None where it comes from outside.
         t, row: time and row of the batch; None where it belongs to none.
     """
@@ -84,10 +85,23 @@ def check_gradients(
 def check_steps(net: Recurrent, norms: _Array | None, lengths: _Lengths) -> None:
     """dL/dh_t and dL/dc_t of every step, by the squares of their norms (parts,T,B,4), as backward met them."""
     assert norms is not None
-    for part, (layer, direction) in reversed(list(enumerate(net._places()))):
+    for part, (layer, direction) in sorted(enumerate(net._places()), key=lambda at: (-at[1][0], at[1][1])):
         for t, row in _bad_steps(norms[part, :, :, :2], lengths, reverse=direction == 1, backward=True):
             tensor = "dc" if np.isfinite(norms[part, t, row, 0]) else "dh"
             raise NonFiniteError("backward", tensor, layer, direction, t, row)
+
+
+def check_results(
+    net: Recurrent, flat: _Array, dx: _Array | None, states: tuple[_Array | None, ...] | None
+) -> None:
+    """Gradients of the parameters, of x (T,B,I) and of the initial states: products that overflow by themselves."""
+    for name, (shape, offset) in net._layout.items():
+        if not np.isfinite(flat[offset : offset + int(np.prod(shape))]).all():
+            raise NonFiniteError("backward", f"d{name}")
+    if dx is not None:
+        for t, row in _bad_steps(dx, None, backward=True):
+            raise NonFiniteError("backward", "dx", t=t, row=row)
+    _check_states("backward", net, states, "d{}0")
 
 
 def _check_states(stage: str, net: Recurrent, states: tuple[_Array | None, ...] | None, name: str) -> None:

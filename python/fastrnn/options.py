@@ -4,14 +4,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 import numpy.typing as npt
 
 from . import _check
 
+if TYPE_CHECKING:
+    from .recurrent import Recurrent
+
 DIRECTIONS = {"forward": 1, "reverse": 2, "both": 3}  # as csrc/network.h numbers them
 BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
+
+
+# Attributes of a net that its repr names where they are not the default
+_SHOWN = (
+    "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state", "init",
+    "t_max", "forget_bias",
+)  # fmt: skip
 
 
 class LayerOptions(TypedDict, total=False):
@@ -21,8 +31,53 @@ class LayerOptions(TypedDict, total=False):
     batch_first: bool
     bidirectional: bool
     direction: str | Sequence[str] | None
+    dropout: float
+    variational: bool
+    input_dropout: float
+    learn_state: bool
+    init: str
+    t_max: int | None
+    forget_bias: float | None
     dtype: npt.DTypeLike
     seed: int | None
+
+
+class ForwardOptions(TypedDict, total=False):
+    """Keyword arguments of `forward` that do not change what it returns."""
+
+    lengths: Any
+    reset: npt.NDArray[Any] | None
+    training: bool
+    max_workspace: int | None
+    bptt: tuple[int, int] | None
+    dropout_seed: int | None
+    error_if_nonfinite: bool
+
+
+class Start(NamedTuple):
+    """What parameters start as: see init.py."""
+
+    init: str = "uniform"
+    t_max: int | None = None
+    forget_bias: float | None = None
+
+
+class Dropout(NamedTuple):
+    """What forward drops where it trains."""
+
+    dropout: float
+    variational: bool
+    input_dropout: float
+
+    def __bool__(self) -> bool:
+        return self.dropout > 0 or self.input_dropout > 0
+
+    def draw(self, seed: object, training: bool, rng: Any) -> tuple[float, bool, float, int] | None:
+        """What the kernels need to know for one forward call; the seed from `rng` where none is given."""
+        chosen = _check.dropout_seed(seed, bool(self), training)
+        if not (self and training):
+            return None
+        return (*self, int(rng.integers(2**63)) if chosen is None else chosen)
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -30,6 +85,13 @@ DEFAULTS: Mapping[str, Any] = {
     "batch_first": False,
     "bidirectional": False,
     "direction": None,
+    "dropout": 0.0,
+    "variational": False,
+    "input_dropout": 0.0,
+    "learn_state": False,
+    "init": "uniform",
+    "t_max": None,
+    "forget_bias": None,
     "dtype": "float32",
     "seed": None,
 }
@@ -69,3 +131,36 @@ def biases(bias: object) -> int:
         kind = ValueError if isinstance(bias, str) else TypeError
         raise kind(f"bias is {bias!r} ({type(bias).__name__}), but must be one of {words}: a bool or a word")
     return BIASES[bias]
+
+
+def dropout(chosen: Mapping[str, Any], num_layers: int) -> Dropout:
+    """The probabilities and the form of the masks."""
+    found = Dropout(
+        _check.probability("dropout", chosen["dropout"]),
+        _check.flag("variational", chosen["variational"]),
+        _check.probability("input_dropout", chosen["input_dropout"]),
+    )
+    if found.dropout and num_layers == 1:
+        raise ValueError("dropout acts between layers, but num_layers is 1")
+    if found.variational and not found.dropout:
+        raise ValueError("variational is the form of the masks of dropout, but dropout is 0")
+    return found
+
+
+def start(chosen: Mapping[str, Any], cell: str) -> Start:
+    """What parameters start as."""
+    if all(chosen[name] == DEFAULTS[name] for name in Start._fields):
+        return Start()
+    from . import init
+
+    return init.check(chosen, cell, biases(chosen["bias"]))
+
+
+def shown(net: Recurrent) -> dict[str, Any]:
+    """Arguments of the constructor that differ from their defaults."""
+    plain = {"num_layers": 1, **{name: DEFAULTS[name] for name in _SHOWN}}
+    chosen = {name: getattr(net, name) for name, value in plain.items() if getattr(net, name) != value}
+    if not net.bidirectional and set(net.directions) != {"forward"}:
+        chosen["direction"] = net.directions[0] if len(set(net.directions)) == 1 else net.directions
+    dtype = "bfloat16" if net.bfloat16 else str(net.dtype)
+    return chosen | ({} if dtype == "float32" else {"dtype": dtype})

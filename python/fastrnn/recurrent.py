@@ -8,30 +8,35 @@ y of layer l-1, of both directions; a reverse direction runs from the end of eac
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _check, _core, control, options
+from .parameters import Parameters
 from .results import Gradients, State, Tape, empty
-from .runtime import active, available
+from .runtime import active
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from .clip import Clip
+    from .options import ForwardOptions
+    from .results import Internals
     from .stream import Stream
     from .truncated import TruncatedTape
 
 _Array = npt.NDArray[Any]
 
 
-class Recurrent:
+class Recurrent(Parameters):
     """What RNN, LSTM and GRU share; not created by itself."""
 
     _STATES: ClassVar[tuple[str, ...]] = ("h",)
-    _UNIT_ROLE: ClassVar[str] = "unit"
+    #: What the parameters of single units of a cell are called, and how many of them a unit has
+    _UNIT_ROLES: ClassVar[Mapping[str, tuple[tuple[str, int], ...]]] = {}
 
     def __init__(
         self,
@@ -40,23 +45,32 @@ class Recurrent:
         hidden_size: int,
         num_layers: int,
         given: Mapping[str, Any],
+        *,
+        proj_size: int = 0,
+        not_in_bfloat16: str | None = None,
     ) -> None:
         chosen = options.complete(type(self).__name__, given)
         self.cell = cell
         self.input_size = _check.size("input_size", input_size)
         self.hidden_size = _check.size("hidden_size", hidden_size)
+        self._h_size = proj_size or self.hidden_size
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
         self._biases = options.biases(chosen["bias"])
         self.bias: bool | str = chosen["bias"]
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
+        self._dropout = options.dropout(chosen, self.num_layers)
+        self.dropout, self.variational, self.input_dropout = self._dropout
+        self.learn_state = _check.flag("learn_state", chosen["learn_state"])
+        start = options.start(chosen, cell)
+        self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
-        rng = np.random.default_rng(_check.seed(chosen["seed"]))
+        if self.bfloat16 and not_in_bfloat16:
+            _check.one_of("dtype='bfloat16'", not_in_bfloat16)
+        self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
-        bound = self.hidden_size**-0.5
-        flat = self.flat
-        flat[:] = rng.uniform(-bound, bound, flat.size)
+        self._begin(start, self._rng)
 
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
@@ -68,16 +82,21 @@ class Recurrent:
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
         self._net: Any = network(
-            self.cell, self.input_size, self.hidden_size, self.hidden_size,
-            [options.DIRECTIONS[word] for word in self.directions], self._biases, self.bfloat16, isa,
+            self.cell, self.input_size, self.hidden_size, self._h_size,
+            [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
+            self.bfloat16, isa,
         )  # fmt: skip
-        self._layout: dict[str, tuple[tuple[int, ...], int]] = {
-            (self._UNIT_ROLE if role == "unit" else role) + f"_l{layer}" + "_reverse" * direction: (
-                shape,
-                offset,
-            )
-            for layer, direction, role, shape, offset in self._net.layout()
-        }
+        self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
+        for layer, direction, role, shape, offset in self._net.layout():
+            suffix = (
+                "" if layer < 0 else f"_l{layer}" + "_reverse" * direction
+            )  # learned states are of no layer
+            if role != "unit":
+                self._layout[role + suffix] = shape, offset
+                continue
+            for unit_role, count in self._UNIT_ROLES[self.cell]:
+                self._layout[unit_role + suffix] = (count * self.hidden_size,), offset
+                offset += count * self.hidden_size
 
     @property
     def num_directions(self) -> int:
@@ -91,8 +110,8 @@ class Recurrent:
 
     @property
     def output_size(self) -> int:
-        """Width of y: num_directions * hidden_size."""
-        return self.num_directions * self.hidden_size
+        """Width of y: num_directions * hidden_size, or num_directions * proj_size where there is a projection."""
+        return self.num_directions * self._h_size
 
     @property
     def isa(self) -> str:
@@ -109,46 +128,6 @@ class Recurrent:
             raise AttributeError(f"{name} of a {type(self).__name__} is fixed when it is created")
         super().__setattr__(name, value)
 
-    # ------------------------------------------------------------------ parameters
-
-    @property
-    def flat(self) -> _Array:
-        """All parameters in one array, in the order of `parameters()`. Writing to it changes the net.
-
-        While it or a view of it is held, every call lays the weights out anew for the kernels; let go of it before
-        calls that should be fast.
-        """
-        flat: _Array = self._net.flat
-        return flat
-
-    def _views(self, flat: _Array) -> dict[str, _Array]:
-        return {
-            name: flat[offset : offset + math.prod(shape)].reshape(shape)
-            for name, (shape, offset) in self._layout.items()
-        }
-
-    def parameters(self) -> dict[str, _Array]:
-        """Parameters by torch's names, as writeable views of `flat`; holding one makes calls slower, as there."""
-        return self._views(self.flat)
-
-    def state_dict(self) -> dict[str, _Array]:
-        """Copies of the parameters by torch's names. `numpy.savez(path, **net.state_dict())` writes them to a file."""
-        return {name: view.copy() for name, view in self.parameters().items()}
-
-    def load_state_dict(self, mapping: Mapping[str, _Array]) -> None:
-        """Sets all parameters, such as those of torch's layer: {name: t.numpy() for name, t in m.state_dict().items()}.
-
-        Raises:
-            ValueError: a name is missing or unknown, or a shape differs; nothing is then changed.
-            TypeError: a value is no array of floating-point numbers.
-        """
-        shapes = {name: shape for name, (shape, _) in self._layout.items()}
-        values = _check.state_dict(mapping, shapes, repr(self), self.dtype)
-        flat = np.concatenate(
-            [values[name].reshape(-1) for name in shapes]
-        )  # values may be views of this very net
-        self.flat[:] = flat
-
     # ------------------------------------------------------------------ whole sequences
 
     def __call__(
@@ -158,6 +137,24 @@ class Recurrent:
         y, after, _ = self.forward(x, state, lengths=lengths, reset=reset, training=False)
         return y, after
 
+    @overload
+    def forward(
+        self, x: _Array, state: State = None, **options: Unpack[ForwardOptions]
+    ) -> tuple[_Array, State, Tape | None]: ...
+    @overload
+    def forward(
+        self, x: _Array, state: State = None, *, return_cells: Literal[True], return_gates: bool = ...,
+        **options: Unpack[ForwardOptions],
+    ) -> tuple[_Array, State, Tape | None, Internals]: ...  # fmt: skip
+    @overload
+    def forward(
+        self,
+        x: _Array,
+        state: State = None,
+        *,
+        return_gates: Literal[True],
+        **options: Unpack[ForwardOptions],
+    ) -> tuple[_Array, State, Tape | None, Internals]: ...
     def forward(
         self,
         x: _Array,
@@ -168,14 +165,18 @@ class Recurrent:
         training: bool = True,
         max_workspace: int | None = None,
         bptt: tuple[int, int] | None = None,
+        dropout_seed: int | None = None,
+        return_cells: bool = False,
+        return_gates: bool = False,
         error_if_nonfinite: bool = False,
-    ) -> tuple[_Array, State, Tape | TruncatedTape | None]:
+    ) -> Any:
         """Runs the sequences, and records what backward needs.
 
         Args:
             x: (T,B,I), or (B,T,I) with batch_first, or (T,I) for one sequence. Any strides; floating-point dtypes other
                 than the net's are converted. T and B may be 0.
-            state: initial state (L*D,B,H), or (L*D,H) for one sequence; for LSTM the tuple (h, c). None is zeros.
+            state: initial state (L*D,B,H), or (L*D,H) for one sequence; for LSTM the tuple (h, c). None is zeros, or
+                what was learned.
             lengths: (B,) integers from 0 to T, in any order. y is 0 past the end of a row, the final state is the
                 one at its end, the reverse direction starts there, and what x holds beyond is not read.
             reset: bool in the layout of x without I. True at t: no state passes between t-1 and t. The state that
@@ -183,13 +184,17 @@ class Recurrent:
             training: False records nothing; the tape is then None.
             max_workspace: most bytes of what is recorded, together with what backward adds to it. Where all of it needs
                 more, only the states between segments of steps are kept, and backward runs each segment forward again:
-                up to a third more time, and gradients of the same bits (bfloat16 with lengths: to rounding).
+                up to a third more time, and gradients of the same bits.
             bptt: (k1, k2) truncates back-propagation: the losses of every k1 steps go back through at most k2 >= k1
                 steps. With k2 > k1 backward runs each window forward again: x and one state a window are kept.
+            dropout_seed: the masks of dropout are a function of it alone; None draws one from the net's own generator,
+                which `seed` of the constructor began.
+            return_cells, return_gates: the c_t, or the activations of the gates, of every layer and step as well.
             error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
 
         Returns:
-            y (T,B,D*H) in the layout of x, the final state, the tape.
+            y (T,B,D*H) in the layout of x, the final state, the tape; with return_cells or return_gates a fourth, the
+            `Internals`.
 
         Raises:
             NonFiniteError: with error_if_nonfinite: it names the first such number.
@@ -200,6 +205,9 @@ class Recurrent:
         if bptt is not None:
             from .truncated import forward
 
+            _check.alone(
+                "bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates
+            )
             return forward(
                 self, x, state, bptt, lengths=lengths, reset=reset, training=training,
                 max_workspace=max_workspace, error_if_nonfinite=error_if_nonfinite,
@@ -209,23 +217,32 @@ class Recurrent:
         )
         T, B, _ = rows.shape
         before = _check.states(
-            "state", state, self.cell, self._STATES, self._state_shape(B, unbatched), self.dtype
+            "state", state, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype
         )
-        row_lengths = _check.lengths(self._no_lengths(lengths, unbatched), T, B)
+        row_lengths = _check.lengths(lengths, T, B, unbatched)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
         budget = _check.workspace(max_workspace, training)
+        asked = _check.flag("return_cells", return_cells), _check.flag("return_gates", return_gates)
+        if any(asked):
+            _internals().check(self, *asked, budget)
+        masks = self._dropout.draw(dropout_seed, training, self._rng)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         if look:
             _nonfinite().check_inputs(self, rows, before, row_lengths)
         width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
         _check.product(T=T, B=B, width=width)
         y, y_rows = self._new(T, B, self.output_size, unbatched)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, training or look, budget)
+        record = training or look or any(asked)
+        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
         if look:
             _nonfinite().check_outputs(self, tape, y_rows, row_lengths)
-        kept = Tape(tape, unbatched, row_lengths) if training else None
-        return y, self._state_of(after, unbatched), kept
+        results = (
+            y,
+            self._state_of(after, unbatched),
+            Tape(tape, unbatched, row_lengths) if training else None,
+        )
+        return (*results, _internals().read(self, tape, *asked, unbatched)) if any(asked) else results
 
     def backward(
         self,
@@ -256,11 +273,12 @@ class Recurrent:
             clip: limits that the kernels apply; all of `Clip` but `norm`, which is the optimizer's to apply
                 (`Stats.scale`).
             trace: measure the norms of dL/dh_t and dL/dc_t of every layer, direction and step.
-            error_if_nonfinite: look for NaN and infinity in dy, dstate, and in dL/dh_t and dL/dc_t of every step.
-                Gradients are then added to `flat` at the end, if there were none.
+            error_if_nonfinite: look for NaN and infinity in dy, dstate, in dL/dh_t and dL/dc_t of every step, and in
+                the gradients returned. Where there are any, nothing is added to `flat`.
 
         Raises:
-            NonFiniteError: with error_if_nonfinite: it names the first such number. The tape is used up.
+            NonFiniteError: with error_if_nonfinite: it names the first such number. Unless that is one of dy or dstate,
+                the tape is used up.
             ValueError: the tape was used or belongs to another net, or a shape does not fit; nothing is then changed.
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
@@ -278,9 +296,9 @@ class Recurrent:
         _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
-        shape = self._state_shape(B, unbatched)
+        shapes = self._state_shapes(B, unbatched)
         dafter = _check.states(
-            "dstate", dstate, self.cell, self._STATES, shape, self.dtype, parts_optional=True
+            "dstate", dstate, self.cell, self._STATES, shapes, self.dtype, parts_optional=True
         )
         count = sum(math.prod(shape) for shape, _ in self._layout.values())
         gradients = (
@@ -293,19 +311,20 @@ class Recurrent:
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B)
+        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
-        target = empty((count,), self.dtype) if look and flat is not None else gradients
+        target = gradients.copy() if look and flat is not None else gradients
         before, sums = self._net.backward(
-            tape._core, dy_rows, dafter, dx_rows, target, flat is None or look,
-            limits.step_value, limits.step_norm, limits.value, norms,
+            tape._core, dy_rows, dafter, dx_rows, target, flat is None,
+            limits.step_value, limits.step_norm, limits.value, limits.trace or look, norms,
         )  # fmt: skip
         if look:
             _nonfinite().check_steps(self, norms, tape._lengths)
+            _nonfinite().check_results(self, target, dx_rows, before)
             if target is not gradients:
-                gradients += target
-        widths = (self.hidden_size,) * len(self._STATES)
+                gradients[:] = target
+        widths = self._state_widths()
         stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
 
@@ -339,16 +358,16 @@ class Recurrent:
         _check.forward_only("step", self.directions)
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1
-        shape = self._state_shape(1 if single else x.shape[0], single)
-        before = _check.states("state", state, self.cell, self._STATES, shape, self.dtype)
+        shapes = self._state_shapes(1 if single else x.shape[0], single)
+        before = _check.states("state", state, self.cell, self._STATES, shapes, self.dtype)
         if out is not None:
-            _check.in_place("out", out, (*x.shape[:-1], self.hidden_size), self.dtype)
+            _check.in_place("out", out, (*x.shape[:-1], self.output_size), self.dtype)
             arrays = (
                 {}
                 if state is None
                 else dict(zip(self._STATES, state if isinstance(state, (tuple, list)) else [state]))
             )
-            for letter, a in arrays.items():
+            for (letter, a), shape in zip(arrays.items(), shapes):
                 _check.in_place(f"state {letter}", a, shape, self.dtype)
             _check.apart(x_t=x, out=out, **{f"state {letter}": a for letter, a in arrays.items()})
         arranged = None if before is None else before if len(self._STATES) > 1 else before[0]
@@ -370,9 +389,12 @@ class Recurrent:
         order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
         return [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
 
-    def _state_shape(self, B: int, unbatched: bool) -> tuple[int, ...]:
+    def _state_widths(self) -> tuple[int, ...]:
+        return (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
+
+    def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
         parts = self._parts()
-        return (parts, self.hidden_size) if unbatched else (parts, B, self.hidden_size)
+        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths())
 
     def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
         shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays
@@ -389,40 +411,13 @@ class Recurrent:
         a = empty((T, B, n), self.dtype)
         return a, a
 
-    @staticmethod
-    def _no_lengths(lengths: Any, unbatched: bool) -> Any:
-        if lengths is not None and unbatched:
-            raise ValueError(
-                "lengths go with a batch, but x is one sequence (T,I): pass its first steps instead"
-            )
-        return lengths
-
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that differ from their defaults, for repr."""
-        defaults = {"num_layers": 1, "bias": True, "batch_first": False, "bidirectional": False}
-        chosen = {
-            name: getattr(self, name) for name, value in defaults.items() if getattr(self, name) != value
-        }
-        if not self.bidirectional and set(self.directions) != {"forward"}:
-            chosen["direction"] = self.directions[0] if len(set(self.directions)) == 1 else self.directions
-        dtype = "bfloat16" if self.bfloat16 else str(self.dtype)
-        return chosen | ({} if dtype == "float32" else {"dtype": dtype})
+        return options.shown(self)
 
     def __repr__(self) -> str:
         chosen = "".join(f", {name}={value!r}" for name, value in self._options().items())
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{chosen})"
-
-    def __getstate__(self) -> dict[str, Any]:
-        attributes = {name: value for name, value in vars(self).items() if name not in ("_net", "_layout")}
-        return attributes | {"_parameters": self.flat.copy(), "_isa": self.isa}
-
-    def __setstate__(self, attributes: dict[str, Any]) -> None:
-        parameters, isa = attributes.pop("_parameters"), attributes.pop("_isa")
-        vars(self).update(attributes)
-        # Results keep their bits where the target is at hand and the environment does not ask for another one.
-        kept = isa in available() and not os.environ.get("FASTRNN_ISA")
-        self._create(isa if kept else active())
-        self.flat[:] = parameters
 
 
 def _nonfinite() -> Any:
@@ -430,3 +425,10 @@ def _nonfinite() -> Any:
     from . import nonfinite
 
     return nonfinite
+
+
+def _internals() -> Any:
+    """The module that reads what cells have computed, imported where it is wanted."""
+    from . import internals
+
+    return internals

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,10 +41,38 @@ class Stats:
     stored_norm: float
     scale: float = 1.0
     clamped: float | None = None
-    step_clamped: _Array | None = None
-    step_scaled: _Array | None = None
-    dh: _Array | None = None
-    dc: _Array | None = None
+    _measured: Callable[[], Mapping[str, _Array]] = field(
+        default=dict, repr=False
+    )  # arrays, made when asked for
+
+    @cached_property
+    def _of_steps(self) -> Mapping[str, _Array]:
+        return self._measured()
+
+    @property
+    def step_clamped(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("step_clamped")
+
+    @property
+    def step_scaled(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("step_scaled")
+
+    @property
+    def dh(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("dh")
+
+    @property
+    def dc(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("dc")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it by name, None where it was not measured."""
+        names = ("norm", "stored_norm", "scale", "clamped", "step_clamped", "step_scaled", "dh", "dc")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +92,22 @@ class Gradients:
     params: dict[str, _Array]
     flat: _Array
     stats: Stats
+
+
+@dataclass(frozen=True, eq=False)
+class Internals:
+    """What the cells computed, with return_cells and return_gates; 0 past the end of a row.
+
+    The first axis is layer and direction, as that of a state; T and B stand as in x, without B for one sequence.
+
+    Attributes:
+        cells: (L*D,T,B,H) c_t of every step; None where it was not asked for.
+        gates: (L*D,T,B,G*H) the gates of every step after their activations, in the order of the rows of the weights:
+            LSTM i f g o, GRU r z n, RNN its h; None where they were not asked for.
+    """
+
+    cells: _Array | None
+    gates: _Array | None
 
 
 @dataclass

@@ -38,8 +38,8 @@ class Stream:
         self.net = net
         self.batch = None if batch is None else _check.size("batch", batch)
         rows = () if self.batch is None else (self.batch,)
-        shape = net._state_shape(self.batch or 1, self.batch is None)
-        given = _check.states("state", state, net.cell, net._STATES, shape, net.dtype)
+        shapes = net._state_shapes(self.batch or 1, self.batch is None)
+        given = _check.states("state", state, net.cell, net._STATES, shapes, net.dtype)
         self._arrays = tuple(np.array(start) for start in given or self._start())
         self._state = self._arrays if len(self._arrays) > 1 else self._arrays[0]
         self._y = np.zeros((*rows, net.output_size), net.dtype)

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -113,8 +114,8 @@ class TruncatedTape:
         _check.fresh_tape(self._core is net._net, self.used, net)
         T, B, unbatched = self._shape
         _check.output_gradient(dy, T, B, net.output_size, net.dtype, net.batch_first, unbatched)
-        shape = net._state_shape(B, unbatched)
-        after = _check.states("dstate", dstate, net.cell, net._STATES, shape, net.dtype, parts_optional=True)
+        shapes = net._state_shapes(B, unbatched)
+        after = _check.states("dstate", dstate, net.cell, net._STATES, shapes, net.dtype, parts_optional=True)
         if flat is not None:
             _check.gradient_buffer(flat, sum(math.prod(s) for s, _ in net._layout.values()), net.dtype)
         wanted = _check.flag("x_gradient", x_gradient)
@@ -197,7 +198,7 @@ class _Total:
         own: dict[str, Any] = {
             name: values[..., window.losses - window.begin :] for name, values in _of_steps(part.stats)
         }
-        self._stats.append(replace(part.stats, **own))
+        self._stats.append(replace(part.stats, _measured=partial(dict, own)))
 
     def gradients(self, flat: _Array | None, limits: control.Limits) -> Gradients:
         """All of it, added to `flat` if there is one, then clamped as in one call."""
@@ -217,7 +218,8 @@ class _Total:
             name: np.concatenate([getattr(s, name) for s in self._stats], axis=2)
             for name, _ in _of_steps(self._stats[0])
         }
-        return Gradients(self._dx, self._state, self._net._views(flat), flat, replace(stats, **steps))
+        stats = replace(stats, _measured=partial(dict, steps))
+        return Gradients(self._dx, self._state, self._net._views(flat), flat, stats)
 
 
 def forward(
@@ -238,9 +240,9 @@ def forward(
     weight = net._weight("weight_ih_l0")
     given, unbatched = _check.sequence(x, net.input_size, net.dtype, net.batch_first, weight)
     T, B, _ = given.shape
-    shape = net._state_shape(B, unbatched)
-    before = _check.states("state", state, net.cell, net._STATES, shape, net.dtype)
-    row_lengths = _check.lengths(net._no_lengths(lengths, unbatched), T, B)
+    shapes = net._state_shapes(B, unbatched)
+    before = _check.states("state", state, net.cell, net._STATES, shapes, net.dtype)
+    row_lengths = _check.lengths(lengths, T, B, unbatched)
     _check.reset(reset, T, B, net.batch_first, unbatched)
     given = given[:, 0] if unbatched else given.transpose(1, 0, 2) if net.batch_first else given
     rows = _Rows(given, row_lengths, reset, int(net.batch_first and not unbatched))

@@ -43,23 +43,26 @@ inline std::vector<Index> random_lengths(check::Random& random, Index T, Index B
 template <class T>
 struct KernelCase {
   const Options o;
+  const Index P;  // less than H where the cell projects it and there is room
   check::Random random;
   const std::vector<Index> lengths;          // empty: none
   const std::vector<unsigned char> resets;   // (T,B), empty: none
   const fastrnn::Batch batch;
   Field<T> x, dy, dx_before;                 // NaN where a row has ended; dx_before everywhere a number
   Guarded<T> s0[kMaxState], dsT[kMaxState];
-  Guarded<T> weights[5], gradients_before[5];  // in the order of Weights
+  Guarded<T> weights[6], gradients_before[6];  // in the order of Weights
 
   KernelCase(const fastrnn::Kernel<T>& kernel, const Options& options)
-      : o(options), random{options.seed}, lengths(o.lengths ? random_lengths(random, o.T, o.B) : std::vector<Index>()),
-        resets(random_resets()),
+      : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H), random{options.seed},
+        lengths(o.lengths ? random_lengths(random, o.T, o.B) : std::vector<Index>()), resets(random_resets()),
         batch(o.T, o.B, o.lengths ? lengths.data() : nullptr, o.reset ? resets.data() : nullptr),
-        x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, o.H, o.strided), dx_before(o.T, o.B, o.I, false) {
-    for (int q = 0; q < kernel.states; ++q) s0[q] = Guarded<T>(o.B * o.H, 1), dsT[q] = Guarded<T>(o.B * o.H, 1);
+        x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, P, o.strided), dx_before(o.T, o.B, o.I, false) {
+    for (int q = 0; q < kernel.states; ++q)
+      s0[q] = Guarded<T>(o.B * width(q), 1), dsT[q] = Guarded<T>(o.B * width(q), 1);
     const Index rows = kernel.gates * o.H, bias = o.bias ? rows : 0;
-    const Index sizes[5] = {rows * o.I, rows * o.H, bias, bias, kernel.unit_parameters * o.H};
-    for (int k = 0; k < 5; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
+    const Index sizes[6] = {
+        rows * o.I, kernel.recurrent ? rows * P : 0, bias, bias, kernel.unit_parameters * o.H, kernel.projects ? P * o.H : 0};
+    for (int k = 0; k < 6; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
   }
 
   std::vector<unsigned char> random_resets() {
@@ -68,9 +71,11 @@ struct KernelCase {
     return marks;
   }
 
+  Index width(int state) const { return state ? o.H : P; }
   bool fresh() const { return o.seed % 3 == 0; }  // gradients are written over what was never set
+  bool controlled() const { return o.seed % 2 == 0; }  // clipped in every way, and measured
   Index length(Index b) const { return o.lengths ? lengths[size_t(b)] : o.T; }
-  fastrnn::Dims dims() const { return batch.dims(o.I, o.H, o.H); }
+  fastrnn::Dims dims() const { return batch.dims(o.I, o.H, P); }
   fastrnn::Steps steps() const { return batch.steps(o.reversed); }
 
   // Calls value() for every number of a matrix that a kernel may read, or of an array
@@ -90,19 +95,20 @@ struct KernelCase {
     const auto wide = [this] { return random.uniform(-1.7, 1.7); };  // variance 1
     const auto scaled = [this](double limit) { return [this, limit] { return random.uniform(-limit, limit); }; };
     fill(x, o.I, false, wide);
-    fill(dy, o.H, false, wide);
+    fill(dy, P, false, wide);
     fill(dx_before, o.I, true, wide);
     for (int q = 0; q < kMaxState; ++q) fill(s0[q], scaled(1.2)), fill(dsT[q], wide);
-    for (int k = 0; k < 5; ++k) fill(gradients_before[k], wide);
+    for (int k = 0; k < 6; ++k) fill(gradients_before[k], wide);
     fill(weights[0], scaled(1.2 / std::sqrt(double(o.I))));
-    fill(weights[1], scaled(1.2 / std::sqrt(double(o.H))));
+    fill(weights[1], scaled(1.2 / std::sqrt(double(P))));
     for (int k = 2; k < 5; ++k) fill(weights[k], scaled(0.5));
+    fill(weights[5], scaled(1.2 / std::sqrt(double(o.H))));
   }
 
   template <class U>
-  fastrnn::Weights<U> as_weights(const Guarded<T> (&arrays)[5]) const {
+  fastrnn::Weights<U> as_weights(const Guarded<T> (&arrays)[6]) const {
     const auto at = [&](int k) { return arrays[k].size() ? arrays[k].data() : nullptr; };
-    return {arrays[0].data(), arrays[1].data(), at(2), at(3), at(4), nullptr};
+    return {arrays[0].data(), at(1), at(2), at(3), at(4), at(5)};
   }
 };
 
@@ -136,7 +142,7 @@ class KernelRun {
   // y and the states at the end
   std::vector<Result<T>> forward(bool training) {
     const Options& o = case_.o;
-    const Field<T> y(o.T, o.B, o.H, o.strided);
+    const Field<T> y(o.T, o.B, case_.P, o.strided);
     const Guarded<T> scratch(kernel_.forward_scratch_size(case_.dims(), sharing_.threads, training));
     if (training) tape_ = Guarded<T>(kernel_.tape_size(case_.dims()));
     const std::vector<T> packed_before = packed_.copy();
@@ -146,11 +152,13 @@ class KernelRun {
     args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
     Guarded<T> sT[kMaxState];
     for (int q = 0; q < kernel_.states; ++q) {
-      sT[q] = Guarded<T>(o.B * o.H, 1);
+      sT[q] = Guarded<T>(o.B * case_.width(q), 1);
       args.s0[q] = o.states ? case_.s0[q].data() : nullptr;
       args.sT[q] = sT[q].data();
     }
-    run([&](const Team& team) { kernel_.forward(args, team); });
+    const auto pass = [&] { run([&](const Team& team) { kernel_.forward(args, team); }); };
+    if (checkpoints_) checkpoints_->forward(0, args, pass);
+    else pass();
 
     y.check("y"), scratch.check("forward scratch"), tape_.check("tape"), packed_.check("packed");
     CHECK(same_bits(packed_before, packed_.copy()), "forward has written the packed weights");
@@ -160,15 +168,24 @@ class KernelRun {
     return results;
   }
 
-  // dx, ds0 and the gradients of the parameters, after forward(true). Checks square_sum.
-  std::vector<Result<T>> backward() {
+  // The same with the tape in segments, for backward(&checkpoints)
+  std::vector<Result<T>> forward(fastrnn::Checkpoints<T>& checkpoints) {
+    checkpoints_ = &checkpoints;
+    std::vector<Result<T>> results = forward(false);
+    checkpoints_ = nullptr;
+    return results;
+  }
+
+  // dx, ds0 and the gradients of the parameters, after forward(true), or after forward(checkpoints) with those. Checks
+  // the sums of squares.
+  std::vector<Result<T>> backward(fastrnn::Checkpoints<T>* checkpoints = nullptr) {
     const Options& o = case_.o;
     const Field<T> dx(o.T, o.B, o.I, o.strided);
     for (Index t = 0; o.add_dx && t < o.T; ++t)
       for (Index b = 0; b < o.B; ++b)
         if (o.I) std::memcpy(dx.at(t, b), case_.dx_before.at(t, b), size_t(o.I) * sizeof(T));
-    Guarded<T> gradients[5], ds0[kMaxState];
-    for (int k = 0; k < 5; ++k) {
+    Guarded<T> gradients[6], ds0[kMaxState];
+    for (int k = 0; k < 6; ++k) {
       gradients[k] = Guarded<T>(case_.weights[k].size(), 1);
       for (Index n = 0; n < gradients[k].size(); ++n)
         gradients[k][n] = case_.fresh() ? T(NAN) : case_.gradients_before[k][n];
@@ -178,25 +195,44 @@ class KernelRun {
     fastrnn::BackwardArgs<T> args{};
     args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
     args.weights = case_.template as_weights<const T>(case_.weights);
-    args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums, args.value = T(INFINITY);
+    args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums,
+    args.value = T(case_.controlled() ? 1.5 : INFINITY);
+    Guarded<double> norms(4 * o.T * o.B);
+    for (Index k = 0; k < norms.size(); ++k) norms[k] = 0;
+    const fastrnn::StepControl<T> control{T(1.5), 0.8 * std::sqrt(double(o.H)), true,
+                                          reinterpret_cast<fastrnn::StepNorms*>(norms.data())};
+    args.control = case_.controlled() ? &control : nullptr;
     args.fresh = case_.fresh();
     args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
     args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
     if (!o.dx) args.dx.p = nullptr;
     for (int q = 0; q < kernel_.states; ++q) {
-      ds0[q] = Guarded<T>(o.B * o.H, 1);
+      ds0[q] = Guarded<T>(o.B * case_.width(q), 1);
       args.dsT[q] = o.states ? case_.dsT[q].data() : nullptr;
       args.ds0[q] = ds0[q].data();
     }
-    run([&](const Team& team) { kernel_.backward(args, team); });
+    const auto pass = [&] { run([&](const Team& team) { kernel_.backward(args, team); }); };
+    if (checkpoints) {
+      checkpoints->reserve(sharing_.threads);
+      checkpoints->backward(0, args, packed_.data(), pass, [&](const fastrnn::ForwardArgs<T>& again) {
+        run([&](const Team& team) { kernel_.forward(again, team); });
+      });
+    } else {
+      pass();
+    }
 
     dx.check("dx"), scratch.check("backward scratch"), tape_.check("tape"), packed_.check("packed");
+    norms.check("norms");
     std::vector<Result<T>> results;
+    for (int part = 0; part < 3; ++part) {  // dh, dc, clamped; the count jumps where a number is at the limit
+      results.push_back({check::text("norms[%d]", part), {}, true});
+      for (Index k = part; k < norms.size(); k += 4) results.back().values.push_back(T(norms[k]));
+    }
     if (o.dx) results.push_back({"dx", dx.copy(), true});
     add_states(results, "ds0", ds0, true);
-    const char* const names[5] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit"};
+    const char* const names[6] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit", "dW_hr"};
     double squares = 0;
-    for (int k = 0; k < 5; ++k) {
+    for (int k = 0; k < 6; ++k) {
       gradients[k].check(names[k]);
       results.push_back({names[k], gradients[k].copy(), true});
       for (T value : results.back().values) squares += double(value) * double(value);
@@ -241,4 +277,5 @@ class KernelRun {
   const Sharing sharing_;
   const std::vector<T> inputs_;
   Guarded<T> packed_, tape_;
+  fastrnn::Checkpoints<T>* checkpoints_ = nullptr;
 };

@@ -30,7 +30,7 @@ struct Step {
   static constexpr int kVariables = kPre + kState + kUnit;
   V pre[kPre], prev[kState];
   fastrnn::UnitParameters<V, kUnit> unit;
-  V after[kState], saved[Cell::kSaved];
+  V after[kState], saved[Cell::kSaved], reset;
 
   V& variable(int n) {
     if (n < kPre) return pre[n];
@@ -40,6 +40,7 @@ struct Step {
   }
   void forward() {
     for (int q = 0; q < kState; ++q) after[q] = prev[q];
+    if constexpr (Cell::kResetBefore) reset = Cell::reset(pre, prev[0]);
     Cell::update(pre, unit, after, saved);
     Cell::output(V(after[Cell::kMemory]), after, saved);
   }
@@ -56,12 +57,18 @@ struct Gradients {
   double dpre[Cell::kPre] = {}, dprev[Cell::kState];
   fastrnn::UnitParameters<double, Cell::kUnit> dunit;
 
-  Gradients(const Step<Cell, double>& step, const double (&dafter)[Cell::kState]) {
+  Gradients(const Step<Cell, double>& step, const double (&dafter)[Cell::kState], double dreset) {
     double dm = 0;
     for (int q = 0; q < Cell::kState; ++q) dprev[q] = dafter[q];
     Cell::output_backward(step.saved, step.unit, step.after[Cell::kMemory], dprev[0], dm, dpre);
     dprev[Cell::kMemory] = Cell::kMemory == 0 ? dm : dprev[Cell::kMemory] + dm;
     Cell::update_backward(step.saved, step.unit, step.prev, dprev, dpre);
+    if constexpr (Cell::kResetBefore) {
+      double saved[Cell::kSaved], dh = 0;  // of which dpre has taken the first ones
+      for (int k = 0; k < Cell::kSaved; ++k) saved[k] = k < Cell::kPre ? NAN : step.saved[k];
+      Cell::reset_backward(saved, step.prev[0], dreset, dh, dpre);
+      dprev[0] += dh;
+    }
     if constexpr (Cell::kUnit > 0) Cell::unit_gradients(dpre, step.prev, step.after, dunit);
   }
   double variable(int n) const {
@@ -73,16 +80,16 @@ struct Gradients {
 };
 
 template <class Cell>
-void check_derivatives(const Step<Cell, double>& at, const double (&dafter)[Cell::kState]) {
+void check_derivatives(const Step<Cell, double>& at, const double (&dafter)[Cell::kState], double dreset) {
   Step<Cell, double> step = at;
   step.forward();
-  const Gradients<Cell> gradients(step, dafter);
+  const Gradients<Cell> gradients(step, dafter, dreset);
   for (int n = 0; n < step.kVariables; ++n) {
     Step<Cell, Dual> dual;
     dual.set(at);
     dual.variable(n).d = 1;
     dual.forward();
-    double want = 0;
+    double want = Cell::kResetBefore ? dreset * dual.reset.d : 0;
     for (int q = 0; q < Cell::kState; ++q) want += dafter[q] * dual.after[q].d;
     const double got = gradients.variable(n);
     CHECK(std::fabs(got - want) <= 1e-14 * (1 + std::fabs(want)),
@@ -116,6 +123,8 @@ void check_slots() {
   for (int g = 0; g < Cell::kGates; ++g) {
     const int x = Cell::x_slot(g), h = Cell::h_slot(g);
     CHECK(x >= 0 && x < Cell::kPre && h >= 0 && h < Cell::kPre, "gate %d has slots %d and %d", g, x, h);
+    const int saved = Cell::gate_slot(g);
+    CHECK(saved >= 0 && saved < Cell::kSaved, "gate %d is saved in slot %d", g, saved);
     ++of_x[x], ++of_h[h];
     if (x < first_x) first_x = x;
     if (h < first_h) first_h = h;
@@ -141,7 +150,7 @@ void check_cell(const char* name) {
     for (int unit_vector = 0; unit_vector <= Cell::kState; ++unit_vector) {
       for (int q = 0; q < Cell::kState; ++q)
         dafter[q] = unit_vector == Cell::kState ? random.uniform(-2, 2) : q == unit_vector;
-      check_derivatives(at, dafter);
+      check_derivatives(at, dafter, random.uniform(-2, 2));
     }
   }
 }
@@ -160,10 +169,12 @@ void check_scalars() {
 
 int main() {
 #define FR_CELL(name, type) check_cell<fastrnn::type>(#name);
+#define FR_STAGED_CELL FR_CELL
   using fastrnn::Relu;
   using fastrnn::Tanh;
 #include "cells/cells.def"
 #undef FR_CELL
+#undef FR_STAGED_CELL
   check_scalars<float>();
   check_scalars<double>();
   return check::report();

@@ -30,4 +30,5 @@ __global__ void unit_step(int n, const float* from_x, const float* from_h, const
 using namespace fastrnn;
 #define FR_CELL(name, type) \
   template __global__ void unit_step<type>(int, const float*, const float*, const float*, float*, float*);
+#define FR_STAGED_CELL FR_CELL
 #include "cells/cells.def"

@@ -38,16 +38,24 @@ def sequence(
     return _with_contiguous_rows(floats("x", x3, dtype)), unbatched
 
 
+def projection(value: object, hidden_size: object) -> int:
+    """proj_size: 0 for none, else less than hidden_size."""
+    number = size("proj_size", value, 0)
+    if number and number >= size("hidden_size", hidden_size):
+        raise ValueError(f"proj_size is {number}, but must be less than hidden_size, which is {hidden_size}")
+    return number
+
+
 def states(
     name: str,
     value: object,
     cell: str,
     letters: tuple[str, ...],
-    shape: tuple[int, ...],
+    shapes: tuple[tuple[int, ...], ...],
     dtype: np.dtype[Any],
     parts_optional: bool = False,
 ) -> tuple[Array | None, ...] | None:
-    """The states of a cell, `letters` for each, as dense arrays of `shape`; None for zeros."""
+    """The states of a cell, `letters` and `shapes` for each, as dense arrays; None for zeros."""
     if value is None:
         return None
     items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
@@ -58,7 +66,7 @@ def states(
         got = f"a tuple of {len(items)}" if isinstance(value, (tuple, list)) else "one array"
         raise ValueError(f"{name} is {got}, but the state of {cell} is {form}")
     result: list[Array | None] = []
-    for letter, item in zip(letters, items):
+    for letter, item, shape in zip(letters, items, shapes):
         if item is None and parts_optional:
             result.append(None)
             continue
@@ -69,10 +77,12 @@ def states(
     return tuple(result)
 
 
-def lengths(value: object, T: int, B: int) -> npt.NDArray[np.int64] | None:
+def lengths(value: object, T: int, B: int, unbatched: bool = False) -> npt.NDArray[np.int64] | None:
     """lengths (B,) of integers from 0 to T."""
     if value is None:
         return None
+    if unbatched:
+        raise ValueError("lengths go with a batch, but x is one sequence (T,I): pass its first steps instead")
     given = np.asarray(value)
     if given.size == 0 and isinstance(value, (list, tuple)):
         given = given.astype(np.int64)

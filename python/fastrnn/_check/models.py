@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .layers import lengths
-from .values import Array, array, compute_dtype, flag, in_place
+from .values import Array, array, compute_dtype, flag, in_place, number
 
 if TYPE_CHECKING:
     from ..batching import Sequences
@@ -24,16 +23,6 @@ def instance(name: str, value: object, kind: type[Any], wanted: str) -> Any:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {value!r:.60} ({type(value).__name__}), but must be {wanted}")
     return value
-
-
-def number(name: str, value: object, low: float, high: float = math.inf) -> float:
-    """A finite real number from low to high."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), not a number")
-    if not (math.isfinite(value) and low <= value <= high):
-        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else f"at least {low:g} and finite"
-        raise ValueError(f"{name} is {value}, but must be {bounds}")
-    return float(value)
 
 
 def clip_limit(name: str, value: object) -> None:

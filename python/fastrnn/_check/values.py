@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 from typing import Any
 
@@ -35,6 +36,18 @@ def seed(value: object) -> int | None:
     return None if value is None else size("seed", value, 0)
 
 
+def dropout_seed(value: object, drops: bool, training: bool) -> int | None:
+    """None or an integer of 64 bits, where there are masks that it repeats."""
+    if value is None:
+        return None
+    seed = size("dropout_seed", value, 0, 2**64 - 1)
+    if not drops:
+        raise ValueError("dropout_seed is given, but this net has no dropout")
+    if not training:
+        raise ValueError("dropout_seed repeats the masks of training=True, but training is False")
+    return seed
+
+
 def flag(name: str, value: object) -> bool:
     """True or False."""
     if not isinstance(value, (bool, np.bool_)):
@@ -47,6 +60,31 @@ def choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(map(repr, allowed))}")
     return str(value)
+
+
+def number(name: str, value: object, low: float = -math.inf, high: float = math.inf) -> float:
+    """A finite real number from low to high."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is {value!r} ({type(value).__name__}), not a number")
+    if not (math.isfinite(value) and low <= value <= high):
+        least = f"at least {low:g} and finite" if math.isfinite(low) else "finite"
+        bounds = f"from {low:g} to {high:g}" if math.isfinite(high) else least
+        raise ValueError(f"{name} is {value}, but must be {bounds}")
+    return float(value)
+
+
+def probability(name: str, value: object) -> float:
+    """A real number from 0 to less than 1."""
+    p = number(name, value, 0.0, 1.0)
+    if p == 1.0:
+        raise ValueError(f"{name} is {value}, but must be less than 1")
+    return p
+
+
+def one_of(*chosen: str) -> None:
+    """At most one of the options of a cell, in words, each of which makes it another cell."""
+    if len(chosen) > 1:
+        raise ValueError(f"{chosen[0]} and {chosen[1]} do not combine")
 
 
 def compute_dtype(value: object) -> np.dtype[Any]:
@@ -126,3 +164,10 @@ def workspace(value: object, training: bool) -> float | None:
     if not training:
         raise ValueError("max_workspace bounds what training=True records, but training is False")
     return float(budget)
+
+
+def alone(option: str, **others: object) -> None:
+    """None of the others is given beside an option that they do not combine with."""
+    for name, value in others.items():
+        if value is not None and value is not False:
+            raise ValueError(f"{option} and {name} do not combine")

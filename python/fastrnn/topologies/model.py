@@ -143,12 +143,14 @@ class Model(ABC):
             epochs: passes over the data.
             batch_size: sequences a batch.
             optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.
-            clip: limits for the gradient.
+            clip: limits for the gradient; those of steps act in the recurrent layers, `value` and `norm` on all
+                parameters.
             lengths: (N,) true lengths where x is padded; None: all T.
             validation_data: (x, y) or (x, y, lengths), measured after each epoch.
             shuffle: mix sequences of equal length and the order of batches anew in each epoch; False goes
                 from short to long in each epoch.
-            seed: of the shuffling; None takes another one each time.
+            seed: of the shuffling and of the masks of dropout; None takes another one each time for the former,
+                and goes on with the masks of the model's own seed.
             progress: show a bar with loss and tokens a second, where tqdm is installed.
 
         Raises:
@@ -156,18 +158,26 @@ class Model(ABC):
             FloatingPointError: loss or gradient of a batch is not finite; the parameters are those before
                 that batch.
         """
-        return training.fit(
-            self,
-            self._training_data(x, y, lengths),
-            epochs=_check.size("epochs", epochs),
-            batch_size=_check.size("batch_size", batch_size),
-            optimizer=_optional("optimizer", optimizer, Optimizer, "fastrnn.Adam(1e-3)") or Adam(),
-            clip=_optional("clip", clip, Clip, "fastrnn.Clip(norm=5.0)"),
-            validation=None if validation_data is None else self._validation(validation_data),
-            shuffle=_check.flag("shuffle", shuffle),
-            seed=_check.seed(seed),
-            progress=_check.flag("progress", progress),
-        )
+        data, begin = self._training_data(x, y, lengths), _check.seed(seed)
+        settings: dict[str, Any] = {
+            "epochs": _check.size("epochs", epochs),
+            "batch_size": _check.size("batch_size", batch_size),
+            "optimizer": _optional("optimizer", optimizer, Optimizer, "fastrnn.Adam(1e-3)") or Adam(),
+            "clip": _optional("clip", clip, Clip, "fastrnn.Clip(norm=5.0)"),
+            "validation": None if validation_data is None else self._validation(validation_data),
+            "shuffle": _check.flag("shuffle", shuffle),
+            "seed": begin,
+            "progress": _check.flag("progress", progress),
+        }
+        if begin is not None:
+            self._begin_masks(begin)
+        return training.fit(self, data, **settings)
+
+    def _begin_masks(self, seed: int) -> None:
+        """Lets the masks of dropout follow from a seed."""
+        for number, part in enumerate(self._parts.values()):
+            if isinstance(part, Recurrent):
+                part._rng = np.random.default_rng([seed, number])
 
     def _validation(self, given: Any) -> SequencePairs:
         x, y, lengths = _check.validation_data(given)
@@ -196,7 +206,8 @@ class Model(ABC):
     ) -> tuple[float, dict[str, _Array]]:
         """The mean loss over x and y, taken as one batch, and its gradient to each parameter by name.
 
-        For optimizers and diagnostics of one's own. x, y and lengths, and what is raised, as in `fit`.
+        For optimizers and diagnostics of one's own; with dropout, of masks drawn for this call. x, y and lengths, and
+        what is raised, as in `fit`.
         """
         data = self._training_data(x, y, lengths)
         buffers = self.gradient_buffers()
@@ -223,8 +234,11 @@ class Model(ABC):
         return self._loss(self._pre_activations(batch), batch)[0]
 
     @abstractmethod
-    def learn(self, batch: Batch, gradients: Mapping[str, Gradient]) -> Score:
-        """The same, and the gradients of the batch's mean loss added to `gradients`."""
+    def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
+        """The same, and the gradients of the batch's mean loss added to `gradients`.
+
+        Clipped by all of `clip` but `norm`, which is the optimizer's to apply.
+        """
 
     # ---- prediction ----
 
@@ -322,11 +336,9 @@ def recurrent(
     inputs: int,
     hidden: int,
     num_layers: int,
-    bidirectional: bool,
-    dtype: str,
+    options: Mapping[str, Any],
     rng: np.random.Generator,
 ) -> Recurrent:
-    """The recurrent layers of a model, by the name of their cell."""
+    """The recurrent layers of a model, by the name of their cell, with options of the layer."""
     make = CELLS[_check.choice("cell", cell, tuple(CELLS))]
-    seed = int(rng.integers(2**63))
-    return make(inputs, hidden, num_layers, bidirectional=bidirectional, dtype=dtype, seed=seed)
+    return make(inputs, hidden, num_layers, seed=int(rng.integers(2**63)), **options)

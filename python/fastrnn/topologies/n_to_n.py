@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _check
 from ..batching import Batch, SequencePairs
+from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import OUTPUTS
@@ -38,8 +39,10 @@ class NToN(Model):
             independent labels, binary cross entropy) or "linear" (K numbers, mean squared error).
         num_layers: recurrent layers, each reading the one below.
         bidirectional: a second recurrence from the end of each sequence.
+        dropout: between the recurrent layers while the model trains, as in `RNN`.
+        learn_state: the state before the first step is made of parameters, as in `RNN`.
         dtype: "float32" or "float64"; "bfloat16": float32, with products of the recurrent layer as in `RNN`.
-        seed: of the initial weights; None takes others each time.
+        seed: of the initial weights and the masks of dropout; None takes others each time.
 
     Raises:
         TypeError: an argument is of another type.
@@ -65,6 +68,8 @@ class NToN(Model):
         activation: str = "softmax",
         num_layers: int = 1,
         bidirectional: bool = False,
+        dropout: float = 0.0,
+        learn_state: bool = False,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
     ) -> None:
@@ -78,16 +83,24 @@ class NToN(Model):
             "activation": _check.choice("activation", activation, tuple(OUTPUTS)),
             "num_layers": _check.size("num_layers", num_layers),
             "bidirectional": _check.flag("bidirectional", bidirectional),
+            "dropout": _check.probability("dropout", dropout),
+            "learn_state": _check.flag("learn_state", learn_state),
             "dtype": kind,
         }
         rng = np.random.default_rng(_check.seed(seed))
         self._inputs = Inputs(inputs, numbers, rng)
-        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, bidirectional, kind, rng)
+        layers = {
+            "bidirectional": bidirectional,
+            "dropout": dropout,
+            "learn_state": learn_state,
+            "dtype": kind,
+        }
+        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, layers, rng)
         self.readout = Readout(self.rnn.output_size, outputs, numbers, rng)
         parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, "readout": self.readout}
         super().__init__(arguments, parts, activation, outputs)
 
-    def learn(self, batch: Batch, gradients: Mapping[str, Gradient]) -> Score:
+    def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Model.learn`."""
         x = self._inputs.forward(batch.x)
         h, _, tape = self.rnn.forward(x, lengths=batch.lengths)
@@ -96,9 +109,13 @@ class NToN(Model):
         score, dz = self._loss(self.readout.forward(read), batch)
         dh = batch.put(self.readout.backward(read, dz, gradients["readout"].flat), h.shape)
         to = gradients["rnn"]
-        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=self._inputs.table is not None)
-        to.gathered = below.stats.norm**2
+        wanted = self._inputs.table is not None
+        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=wanted, clip=clip)
+        to.gathered = below.stats.stored_norm**2
         self._inputs.backward(batch, below.x, gradients)
+        if clip is not None and clip.value is not None:
+            for gradient in gradients.values():
+                gradient.clamp(clip.value)
         return score
 
     def _pre_activations(self, batch: Batch) -> _Array:

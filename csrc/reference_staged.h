@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: MIT
+// Cells that need more than one phase a step by naive loops in double: what reference.cpp is for the others. For one row
+// and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5) over all gates:
+//
+//   X = W_ih x   H = W_hh h   kNormPre: LN of both   pre = gain X + b_ih, gain H + b_hh   kResetBefore: last gate of H
+//   update   kNormMemory: m = gain LN(memory) + bias   output   kProjected: h = W_hr output
+//
+// Rank 0 works. Buffers hold doubles: packed the arrays of Weights one after the other; the tape for each row of the batch
+// states [step][h, other states], step = 0 ... T, then for each step what backward needs (Record).
+#pragma once
+#include "api.h"
+#include "cells/cells.h"
+#include "rows.h"
+FR_NAMESPACE_BEGIN
+namespace {
+template <class Cell, class T>
+struct ReferenceStaged {
+  static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, kPre = Cell::kPre;
+  static constexpr int kUnit = kUnitParameters<Cell>, kNorms = Cell::kUnit;
+  static constexpr int kDirect = Cell::kResetBefore ? G - 1 : G;  // gates that multiply h itself
+  static constexpr Index kWide = sizeof(double) / sizeof(T);  // elements of T in a double
+  using Unit = UnitParameters<double, Cell::kUnit>;
+
+  static double* wide(T* p) { return reinterpret_cast<double*>(p); }
+  static const double* wide(const T* p) { return reinterpret_cast<const double*>(p); }
+
+  // Where the arrays of Weights lie one after the other
+  struct Offsets {
+    Index W_hh, b_ih, b_hh, unit, W_hr, end;
+    explicit Offsets(Dims d) {
+      W_hh = G * d.H * d.I;
+      b_ih = W_hh + G * d.H * d.P;
+      b_hh = b_ih + G * d.H;
+      unit = b_hh + G * d.H;
+      W_hr = unit + kUnit * d.H;
+      end = W_hr + (Cell::kProjected ? d.P * d.H : 0);
+    }
+  };
+
+  // What one row and step leaves: X and H as they are summed into pre, without gains
+  struct Record {
+    double *X, *H, *saved, *memory, *reset, *output, *scale;
+    Record(Dims d, double* p) {
+      X = p, H = X + G * d.H, saved = H + G * d.H, memory = saved + S * d.H, reset = memory + d.H;
+      output = reset + d.H, scale = output + d.H;
+    }
+    static Index size(Dims d) { return (2 * G + S + 3) * d.H + 3; }
+  };
+
+  static Index state_size(Dims d) { return d.P + (Q - 1) * d.H; }
+  static Index state_at(Dims d, int q) { return q ? d.P + (q - 1) * d.H : 0; }
+  static Index width(Dims d, int q) { return q ? d.H : d.P; }
+  static Index row_size(Dims d) { return (d.T + 1) * state_size(d) + d.T * Record::size(d); }
+  static double* states_of(Dims d, double* tape, Index b, Index s) {
+    return tape + b * row_size(d) + s * state_size(d);
+  }
+  static Record record_of(Dims d, double* tape, Index b, Index s) {
+    return Record(d, tape + b * row_size(d) + (d.T + 1) * state_size(d) + s * Record::size(d));
+  }
+
+  static Index packed_size(Dims d) { return kWide * Offsets(d).end; }
+  static Index tape_size(Dims d) { return kWide * d.B * row_size(d); }
+  static Index forward_scratch_size(Dims d, int, bool training) { return training ? 0 : tape_size(d); }
+  static Index backward_scratch_size(Dims d, int) {
+    return kWide * (Offsets(d).end + d.B * state_size(d) + d.P + (kPre + 2 * G + 4) * d.H + d.I);
+  }
+
+  static void copy(const T* from, Index n, double* to) {
+    for (Index k = 0; k < n; ++k) to[k] = from ? double(from[k]) : 0;
+  }
+  static void store(const double* from, Index n, T* to) {
+    for (Index k = 0; k < n; ++k) to[k] = T(from[k]);
+  }
+
+  static void pack(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
+    if (team.rank) return;
+    const Offsets at(d);
+    double* const to = wide(packed);
+    copy(w.W_ih, at.W_hh, to);
+    copy(w.W_hh, at.b_ih - at.W_hh, to + at.W_hh);
+    copy(w.b_ih, G * d.H, to + at.b_ih);
+    copy(w.b_hh, G * d.H, to + at.b_hh);
+    copy(w.unit, kUnit * d.H, to + at.unit);
+    copy(w.W_hr, at.end - at.W_hr, to + at.W_hr);
+  }
+
+  // 1 / sqrt(variance + epsilon) of n numbers, which are normalised
+  static double normalise(double* a, Index n) {
+    double mean = 0, variance = 0;
+    for (Index k = 0; k < n; ++k) mean += a[k] / double(n);
+    for (Index k = 0; k < n; ++k) variance += (a[k] - mean) * (a[k] - mean) / double(n);
+    const double scale = 1 / sqrt(variance + 1e-5);
+    for (Index k = 0; k < n; ++k) a[k] = (a[k] - mean) * scale;
+    return scale;
+  }
+  // da, of the normalised numbers, becomes that of the numbers
+  static void normalise_backward(double* da, const double* a, double scale, Index n) {
+    double mean = 0, slope = 0;
+    for (Index k = 0; k < n; ++k) mean += da[k] / double(n), slope += da[k] * a[k] / double(n);
+    for (Index k = 0; k < n; ++k) da[k] = scale * (da[k] - mean - a[k] * slope);
+  }
+
+  static double dot(const double* a, const double* b, Index n) {
+    double sum = 0;
+    for (Index k = 0; k < n; ++k) sum += a[k] * b[k];
+    return sum;
+  }
+
+  static Unit unit_of(const double* parameters, Index H, Index j) {
+    Unit unit;
+    if constexpr (Cell::kUnit > 0)
+      for (int p = 0; p < Cell::kUnit; ++p) unit[p] = parameters[p * H + j];
+    return unit;
+  }
+
+  static void forward(const ForwardArgs<T>& a, const Team& team) {
+    if (team.rank) return;
+    const Walk walk{a.dims, a.steps};
+    for (Index b = 0; b < a.dims.B; ++b) forward_row(a, walk, b);
+  }
+
+  static void forward_row(const ForwardArgs<T>& a, const Walk& walk, Index b) {
+    const Dims d = a.dims;
+    const Index user = walk.user_row(b), length = walk.length(b);
+    double* const tape = wide(a.tape ? a.tape : a.scratch);
+    for (int q = 0; q < Q; ++q)
+      copy(a.s0[q] ? a.s0[q] + user * width(d, q) : nullptr, width(d, q), states_of(d, tape, b, 0) + state_at(d, q));
+    for (Index s = 0; s < length; ++s) {
+      double* const next = states_of(d, tape, b, s + 1);
+      if (walk.cut(s, b))  // what a reset cuts is 0 even where it is NaN
+        for (Index k = 0; k < state_size(d); ++k) next[k] = 0;
+      forward_step(d, wide(a.packed), walk.at(a.x, s, b), walk.cut(s, b) ? next : states_of(d, tape, b, s),
+                   record_of(d, tape, b, s), next);
+      store(next, d.P, walk.at(a.y, s, b));
+    }
+    for (int q = 0; q < Q; ++q)
+      store(states_of(d, tape, b, length) + state_at(d, q), width(d, q), a.sT[q] + user * width(d, q));
+    for (Index t = walk.whole_length(b); walk.last_segment() && t < a.steps.total; ++t)
+      for (Index j = 0; j < d.P; ++j) a.y.p[t * a.y.step + user * a.y.row + j] = 0;
+  }
+
+  static void pre_of(Dims d, const double* w, const Record& r, Index j, double (&pre)[kPre]) {
+    const Offsets at(d);
+    const double *gain_x = w + at.unit + kNorms * d.H, *gain_h = gain_x + G * d.H;
+    for (double& p : pre) p = 0;
+    for (int g = 0; g < G; ++g) {
+      const Index k = g * d.H + j;
+      pre[Cell::x_slot(g)] += (Cell::kNormPre ? gain_x[k] : 1) * r.X[k] + w[at.b_ih + k];
+      pre[Cell::h_slot(g)] += (Cell::kNormPre ? gain_h[k] : 1) * r.H[k] + w[at.b_hh + k];
+    }
+  }
+
+  // prev may be next: all of it is read before anything is written
+  static void forward_step(Dims d, const double* w, const T* x, const double* prev, const Record& r, double* next) {
+    const Offsets at(d);
+    for (Index k = 0; k < G * d.H; ++k) {
+      r.X[k] = 0;
+      for (Index i = 0; i < d.I; ++i) r.X[k] += w[k * d.I + i] * double(x[i]);
+      r.H[k] = k < kDirect * d.H ? dot(w + at.W_hh + k * d.P, prev, d.P) : 0;
+    }
+    if (Cell::kNormPre) r.scale[0] = normalise(r.X, G * d.H), r.scale[1] = normalise(r.H, G * d.H);
+    double pre[kPre];
+    if constexpr (Cell::kResetBefore) {
+      for (Index j = 0; j < d.H; ++j) pre_of(d, w, r, j, pre), r.reset[j] = Cell::reset(pre, prev[j]);
+      for (Index k = kDirect * d.H; k < G * d.H; ++k) r.H[k] = dot(w + at.W_hh + k * d.P, r.reset, d.H);
+    }
+    for (Index j = 0; j < d.H; ++j) {
+      double state[Q], saved[S] = {};
+      pre_of(d, w, r, j, pre);
+      for (int q = 0; q < Q; ++q) state[q] = q || !Cell::kProjected ? prev[state_at(d, q) + j] : 0;
+      Cell::update(pre, unit_of(w + at.unit, d.H, j), state, saved);
+      r.memory[j] = state[Cell::kMemory];
+      for (int q = 1; q < Q; ++q) next[state_at(d, q) + j] = double(T(state[q]));
+      for (int k = 0; k < S; ++k) r.saved[j * S + k] = saved[k];
+    }
+    if (Cell::kNormMemory) r.scale[2] = normalise(r.memory, d.H);
+    for (Index j = 0; j < d.H; ++j) {
+      double state[Q] = {}, saved[S];
+      for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
+      Cell::output(memory_of(d, w + at.unit, r, j), state, saved);
+      for (int k = 0; k < S; ++k) r.saved[j * S + k] = saved[k];
+      r.output[j] = state[0];
+    }
+    for (Index n = 0; n < d.P; ++n)
+      next[n] = double(T(Cell::kProjected ? dot(w + at.W_hr + n * d.H, r.output, d.H) : r.output[n]));
+  }
+
+  // The memory as the output sees it
+  template <class U>
+  static double memory_of(Dims d, const U* unit, const Record& r, Index j) {
+    if (!Cell::kNormMemory) return r.memory[j];
+    const U* const gain = unit + (kNorms + 2 * G) * d.H;
+    return double(gain[j]) * r.memory[j] + double(gain[d.H + j]);
+  }
+
+  // Gradients of one call, in double until they are added to those of the caller, and those of a row and step
+  struct Sums {
+    double *weights, *dstate, *dh, *dpre, *dX, *dH, *doutput, *dreset, *dm, *dx;
+    Sums(Dims d, T* scratch) {
+      weights = wide(scratch);
+      dstate = weights + Offsets(d).end;
+      dh = dstate + d.B * state_size(d);
+      dpre = dh + d.P;  // [j][slot]
+      dX = dpre + kPre * d.H, dH = dX + G * d.H;
+      doutput = dH + G * d.H, dreset = doutput + d.H, dm = dreset + d.H;
+      dx = dm + 2 * d.H;
+    }
+  };
+
+  static void backward(const BackwardArgs<T>& a, const Team& team) {
+    if (team.rank) return;
+    const Dims d = a.dims;
+    const Walk walk{d, a.steps};
+    const Sums sums(d, a.scratch);
+    if (walk.last_segment()) begin(a, walk, sums);
+    for (Index s = d.T - 1; s >= 0; --s)
+      for (Index b = 0; b < walk.active(s); ++b) backward_step(a, walk, s, b, sums);
+    if (walk.first_segment()) end(a, walk, sums);
+  }
+
+  static void begin(const BackwardArgs<T>& a, const Walk& walk, const Sums& sums) {
+    const Dims d = a.dims;
+    for (double* p = sums.weights; p < sums.dstate; ++p) *p = 0;
+    for (Index b = 0; b < d.B; ++b) {
+      const Index user = walk.user_row(b);
+      for (int q = 0; q < Q; ++q)
+        copy(a.dsT[q] ? a.dsT[q] + user * width(d, q) : nullptr, width(d, q),
+             sums.dstate + b * state_size(d) + state_at(d, q));
+      for (Index t = walk.whole_length(b); a.dx.p && !a.add_dx && t < a.steps.total; ++t)
+        for (Index k = 0; k < d.I; ++k) a.dx.p[t * a.dx.step + user * a.dx.row + k] = 0;
+    }
+  }
+
+  static void end(const BackwardArgs<T>& a, const Walk& walk, const Sums& sums) {
+    const Dims d = a.dims;
+    for (Index b = 0; b < d.B; ++b)
+      for (int q = 0; q < Q; ++q)
+        store(sums.dstate + b * state_size(d) + state_at(d, q), width(d, q), a.ds0[q] + walk.user_row(b) * width(d, q));
+    const Offsets at(d);
+    const double* const w = sums.weights;
+    GradientSums all = {};
+    add(a, w, at.W_hh, a.gradients.W_ih, all);
+    add(a, w + at.W_hh, at.b_ih - at.W_hh, a.gradients.W_hh, all);
+    add(a, w + at.b_ih, G * d.H, a.gradients.b_ih, all);
+    add(a, w + at.b_hh, G * d.H, a.gradients.b_hh, all);
+    add(a, w + at.unit, kUnit * d.H, a.gradients.unit, all);
+    add(a, w + at.W_hr, at.end - at.W_hr, a.gradients.W_hr, all);
+    *a.sums = all;
+  }
+
+  static void add(const BackwardArgs<T>& a, const double* sums, Index n, T* to, GradientSums& all) {
+    for (Index k = 0; to && k < n; ++k) {
+      const double sum = double(T((a.fresh ? 0 : double(to[k])) + sums[k])), kept = clamp(sum, double(a.value));
+      to[k] = T(kept);
+      all.before += sum * sum, all.after += kept * kept, all.clamped += kept != sum && sum == sum;
+    }
+  }
+
+  static double clamp(double number, double limit) {  // NaN stays NaN
+    return number > limit ? limit : number < -limit ? -limit : number;
+  }
+  static double control(const BackwardArgs<T>& a, double gradient, double& arrived, StepNorms& norms) {
+    if (!a.control) return gradient;
+    const double kept = clamp(gradient, double(a.control->value));
+    arrived += gradient * gradient;
+    norms.clamped += kept * kept, norms.count += kept != gradient && gradient == gradient;
+    return kept;
+  }
+
+  static void backward_step(const BackwardArgs<T>& a, const Walk& walk, Index s, Index b, const Sums& sums) {
+    const Dims d = a.dims;
+    const bool keep = !walk.cut(s, b);
+    double *const tape = wide(a.tape), *const prev = states_of(d, tape, b, s);
+    if (!keep)  // the states before are of no further use
+      for (Index k = 0; k < state_size(d); ++k) prev[k] = 0;
+    double* const dstate = sums.dstate + b * state_size(d);
+    const Record r = record_of(d, tape, b, s);
+    StepNorms norms = {};
+    for (Index n = 0; n < d.P; ++n) {
+      sums.dh[n] = control(a, dstate[n] + double(walk.at(a.dy, s, b)[n]), norms.dh, norms);
+      dstate[n] = 0;
+    }
+    for (Index j = 0; j < d.H; ++j) {
+      sums.doutput[j] = Cell::kProjected ? 0 : sums.dh[j];
+      for (Index n = 0; Cell::kProjected && n < d.P; ++n)
+        sums.doutput[j] += sums.dh[n] * double(a.weights.W_hr[n * d.H + j]);
+    }
+    units_backward(a, r, prev, dstate, sums, norms);
+    if (a.control) {
+      a.control->norms[walk.time(s, b) * d.B + walk.user_row(b)] = norms;
+      const double norm = a.control->norm;
+      if (norms.clamped > norm * norm) scale_step(d, norm / sqrt(norms.clamped), dstate, sums);
+    }
+    reset_backward(a, r, prev, dstate, sums);
+    add_units(a, r, sums);
+    add_products(a, walk.at(a.x, s, b), r, prev, a.dx.p ? walk.at(a.dx, s, b) : nullptr, dstate, sums);
+    if (!keep)
+      for (Index k = 0; k < state_size(d); ++k) dstate[k] = 0;
+  }
+
+  static void scale_step(Dims d, double factor, double* dstate, const Sums& sums) {
+    for (Index k = 0; k < state_size(d); ++k) dstate[k] *= factor;
+    for (Index k = 0; k < kPre * d.H; ++k) sums.dpre[k] *= factor;
+    for (Index k = 0; k < d.P; ++k) sums.dh[k] *= factor;
+    for (Index k = 0; k < d.H; ++k) sums.dm[k] *= factor;
+  }
+
+  // Output and update, through the norm of the memory: dpre, and what flows on outside of the products
+  static void units_backward(const BackwardArgs<T>& a, const Record& r, const double* prev, double* dstate,
+                             const Sums& sums, StepNorms& norms) {
+    const Dims d = a.dims;
+    double* const dmemory = sums.dm + d.H;  // through the norm; sums.dm: as the output gives it
+    for (Index j = 0; j < d.H; ++j) {
+      double saved[S], dpre[kPre] = {};
+      for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
+      Cell::output_backward(saved, unit_of(a, j), memory_of(d, a.weights.unit, r, j), sums.doutput[j], sums.dm[j],
+                            dpre);
+      for (int k = 0; k < kPre; ++k) sums.dpre[j * kPre + k] = dpre[k];
+      dmemory[j] = sums.dm[j] * (Cell::kNormMemory ? double(a.weights.unit[(kNorms + 2 * G) * d.H + j]) : 1);
+    }
+    if (Cell::kNormMemory) normalise_backward(dmemory, r.memory, r.scale[2], d.H);
+    for (Index j = 0; j < d.H; ++j) {
+      double saved[S], dpre[kPre], before[Q], dafter[Q];
+      for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
+      for (int k = 0; k < kPre; ++k) dpre[k] = sums.dpre[j * kPre + k];
+      for (int q = 0; q < Q; ++q) {
+        before[q] = q || !Cell::kProjected ? prev[state_at(d, q) + j] : 0;
+        dafter[q] = q ? dstate[state_at(d, q) + j] : sums.doutput[j];
+      }
+      if (Cell::kMemory == 0) dafter[0] = dmemory[j];
+      else dafter[Cell::kMemory] = control(a, dafter[Cell::kMemory] + dmemory[j], norms.dc, norms);
+      Cell::update_backward(saved, unit_of(a, j), before, dafter, dpre);
+      for (int q = Cell::kProjected; q < Q; ++q) dstate[state_at(d, q) + j] = dafter[q];
+      for (int k = 0; k < kPre; ++k) sums.dpre[j * kPre + k] = dpre[k];
+    }
+  }
+  static Unit unit_of(const BackwardArgs<T>& a, Index j) {
+    Unit unit;
+    if constexpr (Cell::kUnit > 0)
+      for (int p = 0; p < Cell::kUnit; ++p) unit[p] = double(a.weights.unit[p * a.dims.H + j]);
+    return unit;
+  }
+
+  static void reset_backward(const BackwardArgs<T>& a, const Record& r, const double* prev, double* dstate,
+                             const Sums& sums) {
+    if constexpr (Cell::kResetBefore) {
+      const Dims d = a.dims;
+      for (Index k = 0; k < d.H; ++k) sums.dreset[k] = 0;
+      for (Index j = 0; j < d.H; ++j)
+        for (Index k = 0; k < d.H; ++k)
+          sums.dreset[k] +=
+              sums.dpre[j * kPre + Cell::h_slot(G - 1)] * double(a.weights.W_hh[((G - 1) * d.H + j) * d.H + k]);
+      for (Index j = 0; j < d.H; ++j) {
+        double saved[S], dpre[kPre], dh = 0;
+        for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
+        for (int k = 0; k < kPre; ++k) dpre[k] = sums.dpre[j * kPre + k];
+        Cell::reset_backward(saved, prev[j], sums.dreset[j], dh, dpre);
+        for (int k = 0; k < kPre; ++k) sums.dpre[j * kPre + k] = dpre[k];
+        dstate[j] += dh;
+      }
+    }
+  }
+
+  // Gradients of biases, gains and the parameters of the cell; dX and dH, through the norms
+  static void add_units(const BackwardArgs<T>& a, const Record& r, const Sums& sums) {
+    const Dims d = a.dims;
+    const Offsets at(d);
+    double *const w = sums.weights, *const norms = w + at.unit + kNorms * d.H;
+    const T* const gains = a.weights.unit + kNorms * d.H;
+    for (int g = 0; g < G; ++g)
+      for (Index j = 0; j < d.H; ++j) {
+        const Index k = g * d.H + j;
+        const double x = sums.dpre[j * kPre + Cell::x_slot(g)], h = sums.dpre[j * kPre + Cell::h_slot(g)];
+        w[at.b_ih + k] += x, w[at.b_hh + k] += h;
+        sums.dX[k] = x, sums.dH[k] = h;
+        if (!Cell::kNormPre) continue;
+        norms[k] += x * r.X[k], norms[G * d.H + k] += h * r.H[k];
+        sums.dX[k] *= double(gains[k]), sums.dH[k] *= double(gains[G * d.H + k]);
+      }
+    if (Cell::kNormPre) {
+      normalise_backward(sums.dX, r.X, r.scale[0], G * d.H);
+      normalise_backward(sums.dH, r.H, r.scale[1], G * d.H);
+    }
+    for (Index j = 0; Cell::kNormMemory && j < d.H; ++j) {
+      norms[2 * G * d.H + j] += sums.dm[j] * r.memory[j];
+      norms[(2 * G + 1) * d.H + j] += sums.dm[j];
+    }
+  }
+
+  // Of one row and step: dx, the gradients of the weights, and dh of the step before
+  static void add_products(const BackwardArgs<T>& a, const T* x, const Record& r, const double* h, T* dx_to, double* dh,
+                           const Sums& sums) {
+    const Dims d = a.dims;
+    const Offsets at(d);
+    double* const w = sums.weights;
+    for (Index i = 0; i < d.I; ++i) sums.dx[i] = 0;
+    for (Index k = 0; k < G * d.H; ++k) {
+      const bool direct = k < kDirect * d.H;
+      for (Index i = 0; i < d.I; ++i) {
+        w[k * d.I + i] += sums.dX[k] * double(x[i]);
+        sums.dx[i] += sums.dX[k] * double(a.weights.W_ih[k * d.I + i]);
+      }
+      for (Index n = 0; n < d.P; ++n) {
+        w[at.W_hh + k * d.P + n] += sums.dH[k] * (direct ? h : r.reset)[n];
+        if (direct) dh[n] += sums.dH[k] * double(a.weights.W_hh[k * d.P + n]);
+      }
+    }
+    for (Index k = 0; Cell::kProjected && k < d.P * d.H; ++k) w[at.W_hr + k] += sums.dh[k / d.H] * r.output[k % d.H];
+    for (Index i = 0; dx_to && i < d.I; ++i) dx_to[i] = T(sums.dx[i] + (a.add_dx ? double(dx_to[i]) : 0));
+  }
+
+  static void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
+    const Walk walk{d, steps};
+    double* const from = wide(const_cast<T*>(tape));
+    for (Index k = 0; cells && k < d.T * d.B * d.H; ++k) cells[k] = 0;
+    for (Index k = 0; gates && k < d.T * d.B * G * d.H; ++k) gates[k] = 0;
+    for (Index b = 0; b < d.B; ++b)
+      for (Index s = 0; s < walk.length(b); ++s) {
+        const Index to = walk.time(s, b) * d.B + walk.user_row(b);
+        const double* const saved = record_of(d, from, b, s).saved;
+        if (cells) store(states_of(d, from, b, s + 1) + state_at(d, Cell::kMemory), d.H, cells + to * d.H);
+        for (int g = 0; gates && g < G; ++g)
+          for (Index j = 0; j < d.H; ++j) gates[(to * G + g) * d.H + j] = T(saved[j * S + Cell::gate_slot(g)]);
+      }
+  }
+
+  static constexpr Kernel<T> kernel(const char* id, const char* name) {
+    return {id,
+            name,
+            G,
+            Q,
+            kUnit,
+            true,
+            Cell::kProjected,
+            1,
+            packed_size,
+            tape_size,
+            forward_scratch_size,
+            backward_scratch_size,
+            pack,
+            forward,
+            backward,
+            read_tape};
+  }
+};
+}  // namespace
+FR_NAMESPACE_END
