@@ -70,7 +70,6 @@ struct Backward {
   const Range share = walk.share(team.rank, team.size);
   const Scratch scratch{d, team.rank, args.scratch};
   const Index padded = map.padded();
-  const T limit = args.control ? args.control->value : T(0);
 
   T* row(Index s, Index b) const { return args.tape + (walk.first(s) + b) * map.ld(); }
   const T* states_before(Index s) const { return args.tape + map.states_at() + walk.row_before(s) * map.state_ld(); }
@@ -122,16 +121,18 @@ struct Backward {
     for (Index j = 0; j < d.P; j += L) {
       Vec v = load_first(dy + j, d.P - j) + Vec::load(carry + j) + Vec::load(sum + j);
       if (args.control) {
-        BlockControl<Vec> block{limit, d.P - j};
+        BlockControl<Vec> block{args.control, d.P - j};
         v = block.control(v, block.norms.dh);
-        add(scratch.norms[b], block.norms);
+        add(scratch.norms[b], block);
       }
       v.store(sum + j);
       if (Cell::kProjected) v.store(row(s, b) + map.dprojected_at() + j);
       Vec(0).store(carry + j);
     }
   }
-  static FR_FN void add(StepNorms& sum, const StepNorms& block) {
+  static FR_FN void add(StepNorms& sum, BlockControl<Vec>& control) {
+    StepNorms block;
+    control.store(&block);
     sum.dh += block.dh, sum.dc += block.dc;
     sum.clamped += block.clamped, sum.count += block.count;
   }
@@ -179,9 +180,9 @@ struct Backward {
       if constexpr (Cell::kNormMemory) u.dm = Vec::load(dmemory + j);
       dstate[Cell::kMemory] = Cell::kMemory == 0 ? u.dm : dstate[Cell::kMemory] + u.dm;
       if (args.control && Cell::kMemory > 0) {
-        BlockControl<Vec> block{limit, d.H - j};
+        BlockControl<Vec> block{args.control, d.H - j};
         dstate[Cell::kMemory] = block.control(dstate[Cell::kMemory], block.norms.dc);
-        add(scratch.norms[b], block.norms);
+        add(scratch.norms[b], block);
       }
       Cell::update_backward(u.saved, u.own, before, dstate, u.dpre);
       FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) u.dpre[s].store(at + s * padded + j);

@@ -156,7 +156,7 @@ struct WeightGradients {
   void work_on_panel(const Term& term, Index panel, const Chunk& chunk, GradientSums& sums) const {
     const Range blocks = part(term.blocks(), panel, term.panels());
     const Index A_ld = (blocks.end - blocks.begin) * L;
-    Finish<Vec> finish{args.value, {}, {}};
+    Finish<Vec> finish{args.value, {}, {}, {}};
     pack_A(term, blocks, chunk);
     for (Index columns = 0; columns < term.column_panels(); ++columns) {
       const Range n = part(term.columns(), columns, term.column_panels());
@@ -215,7 +215,7 @@ struct WeightGradients {
     finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n);  // -0 becomes 0, as by adding
   }
   GradientSums finish_units(Index j) const {
-    Finish<Vec> finish{args.value, {}, {}};
+    Finish<Vec> finish{args.value, {}, {}, {}};
     const Weights<T>& to = args.gradients;
     for (int slot = 0; slot < Cell::kPre; ++slot) {
       const Vec sum = Vec::load(scratch.slot_sums + slot * padded + j);
