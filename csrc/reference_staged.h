@@ -452,6 +452,21 @@ struct ReferenceStaged {
     for (Index i = 0; dx_to && i < d.I; ++i) dx_to[i] = T(sums.dx[i] + (a.add_dx ? double(dx_to[i]) : 0));
   }
 
+  static void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
+    const Walk walk{d, steps};
+    double* const from = wide(const_cast<T*>(tape));
+    for (Index k = 0; cells && k < d.T * d.B * d.H; ++k) cells[k] = 0;
+    for (Index k = 0; gates && k < d.T * d.B * G * d.H; ++k) gates[k] = 0;
+    for (Index b = 0; b < d.B; ++b)
+      for (Index s = 0; s < walk.length(b); ++s) {
+        const Index to = walk.time(s, b) * d.B + walk.user_row(b);
+        const double* const saved = record_of(d, from, b, s).saved;
+        if (cells) store(states_of(d, from, b, s + 1) + state_at(d, Cell::kMemory), d.H, cells + to * d.H);
+        for (int g = 0; gates && g < G; ++g)
+          for (Index j = 0; j < d.H; ++j) gates[(to * G + g) * d.H + j] = T(saved[j * S + Cell::gate_slot(g)]);
+      }
+  }
+
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
     return {id,
             name,
@@ -468,7 +483,7 @@ struct ReferenceStaged {
             pack,
             forward,
             backward,
-            nullptr};
+            read_tape};
   }
 };
 }  // namespace

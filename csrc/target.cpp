@@ -11,6 +11,7 @@
 #include "pointwise.h"
 #include "read_tape.h"
 #include "staged/backward.h"
+#include "staged/read_tape.h"
 #include "target.h"
 #define FR_STRING2(s) #s
 #define FR_STRING(s) FR_STRING2(s)
@@ -93,7 +94,7 @@ struct StagedEntry {
             staged::pack_all<Cell, Vec, kMasked>,
             forward,
             backward,
-            nullptr};
+            staged::read_tape<Cell, Vec>};
   }
 };
 

@@ -99,8 +99,8 @@ def interrupt_after(monkeypatch, model, batches, error):
     """The model's learn raises an error in place of the batch after that many."""
     learn, calls = model.learn, itertools.count()
 
-    def wrapped(batch, gradients):
-        score = learn(batch, gradients)
+    def wrapped(batch, gradients, clip):
+        score = learn(batch, gradients, clip)
         if next(calls) == batches:
             raise error
         return score
@@ -194,7 +194,7 @@ def test_loop_knows_no_topology():
             error = (self.w[0] - 3.0) * len(index)
             return training.Score(error**2, len(index), None, len(index))
 
-        def learn(self, index, gradients):
+        def learn(self, index, gradients, clip):
             gradients["w"].flat += 2 * (self.w[0] - 3.0)
             return self.measure(index)
 

@@ -35,6 +35,11 @@ class Gradient:
         """Sum of squares of all entries, in double."""
         return _core.square_sum(self.flat) if self.gathered is None else self.gathered
 
+    def clamp(self, limit: float) -> None:
+        """Every entry into [-limit, limit], where the kernels have not done it already."""
+        if self.gathered is None:
+            np.clip(self.flat, -limit, limit, out=self.flat)
+
     def clear(self) -> None:
         """Back to zero."""
         self.flat.fill(0)
@@ -61,6 +66,11 @@ class RowGradient(Gradient):
     def square_sum(self) -> float:
         """Sum of squares of the rows that were touched, in double."""
         return _core.square_sum(self._table[self._rows()].reshape(-1))
+
+    def clamp(self, limit: float) -> None:
+        """Every entry of the rows that were touched into [-limit, limit]."""
+        rows = self._rows()
+        self._table[rows] = np.clip(self._table[rows], -limit, limit)
 
     def clear(self) -> None:
         """Back to zero, by the rows that were touched."""

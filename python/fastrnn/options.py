@@ -51,6 +51,7 @@ class ForwardOptions(TypedDict, total=False):
     reset: npt.NDArray[Any] | None
     training: bool
     max_workspace: int | None
+    bptt: tuple[int, int] | None
     dropout_seed: int | None
     error_if_nonfinite: bool
 

@@ -316,7 +316,7 @@ class Recurrent(Parameters):
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B)
+        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients

@@ -60,7 +60,7 @@ class History:
         accuracy: (epochs,) the same for the share of right decisions; None for linear outputs.
         validation_loss: (epochs,) on the validation data after the epoch; None without such data.
         validation_accuracy: (epochs,) None without such data and for linear outputs.
-        gradient_norm: (epochs,) mean over batches of the global L2 norm before clipping.
+        gradient_norm: (epochs,) mean over batches of the global L2 norm before it is clipped by `Clip.norm`.
         seconds: (epochs,) wall time of training, without validation.
         steps_per_second: (epochs,) time steps (tokens) trained on a second, padding not counted.
     """
@@ -102,8 +102,10 @@ class Learner(Protocol[_BatchIn]):
     def measure(self, batch: _BatchIn) -> Score:
         """Loss and hits of a batch."""
 
-    def learn(self, batch: _BatchIn, gradients: Mapping[str, grads.Gradient]) -> Score:
-        """The same, and the gradients of the batch's mean loss added to `gradients`."""
+    def learn(
+        self, batch: _BatchIn, gradients: Mapping[str, grads.Gradient], clip: Clip | None = None
+    ) -> Score:
+        """The same, and the gradients of the batch's mean loss added to `gradients`, but for `norm` clipped."""
 
 
 def fit(
@@ -201,7 +203,7 @@ class _Trainer:
         start = time.perf_counter()
         for number, index in enumerate(batches, 1):
             with np.errstate(all="ignore"):  # what overflows is found below, by its loss or norm
-                score = self._learner.learn(data.batch(index), self._gradients)
+                score = self._learner.learn(data.batch(index), self._gradients, self._clip)
                 norm = grads.norm(self._gradients.values())
             place = f"in epoch {epoch}, batch {number} of {len(batches)}"
             _require_finite(f"the loss is {score.loss}", score.loss, place)

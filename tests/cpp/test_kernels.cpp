@@ -199,6 +199,7 @@ Options random_options(Index T, Index B, Index I, Index H, uint64_t seed) {
   const auto coin = [&random] { return random.chance(0.5); };
   Options o{T, B, I, H, coin(), coin(), coin(), coin(), coin(), coin(), random.chance(0.8), coin(), seed};
   o.add_dx = o.add_dx && o.dx;
+  o.controlled = seed % 2 == 0;
   return o;
 }
 

@@ -143,7 +143,8 @@ class Model(ABC):
             epochs: passes over the data.
             batch_size: sequences a batch.
             optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.
-            clip: limits for the gradient.
+            clip: limits for the gradient; those of steps act in the recurrent layers, `value` and `norm` on all
+                parameters.
             lengths: (N,) true lengths where x is padded; None: all T.
             validation_data: (x, y) or (x, y, lengths), measured after each epoch.
             shuffle: mix sequences of equal length and the order of batches anew in each epoch; False goes
@@ -233,8 +234,11 @@ class Model(ABC):
         return self._loss(self._pre_activations(batch), batch)[0]
 
     @abstractmethod
-    def learn(self, batch: Batch, gradients: Mapping[str, Gradient]) -> Score:
-        """The same, and the gradients of the batch's mean loss added to `gradients`."""
+    def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
+        """The same, and the gradients of the batch's mean loss added to `gradients`.
+
+        Clipped by all of `clip` but `norm`, which is the optimizer's to apply.
+        """
 
     # ---- prediction ----
 

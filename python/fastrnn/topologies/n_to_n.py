@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .. import _check
 from ..batching import Batch, SequencePairs
+from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import OUTPUTS
@@ -99,7 +100,7 @@ class NToN(Model):
         parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, "readout": self.readout}
         super().__init__(arguments, parts, activation, outputs)
 
-    def learn(self, batch: Batch, gradients: Mapping[str, Gradient]) -> Score:
+    def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Model.learn`."""
         x = self._inputs.forward(batch.x)
         h, _, tape = self.rnn.forward(x, lengths=batch.lengths)
@@ -108,9 +109,13 @@ class NToN(Model):
         score, dz = self._loss(self.readout.forward(read), batch)
         dh = batch.put(self.readout.backward(read, dz, gradients["readout"].flat), h.shape)
         to = gradients["rnn"]
-        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=self._inputs.table is not None)
-        to.gathered = below.stats.norm**2
+        wanted = self._inputs.table is not None
+        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=wanted, clip=clip)
+        to.gathered = below.stats.stored_norm**2
         self._inputs.backward(batch, below.x, gradients)
+        if clip is not None and clip.value is not None:
+            for gradient in gradients.values():
+                gradient.clamp(clip.value)
         return score
 
     def _pre_activations(self, batch: Batch) -> _Array:
