@@ -45,6 +45,8 @@ template <class T>
 struct KernelCase {
   const Options o;
   const Index P;  // less than H where the cell projects it and there is room
+  const bool masked;  // whether the kernel is made for noise in the recurrence; every fifth call is inference
+  const fastrnn::StateMasks masks{0.3, {0.2, 0.4}, o.seed % 5 != 0, o.seed, 3};
   check::Random random;
   const std::vector<Index> lengths;          // empty: none
   const std::vector<unsigned char> resets;   // (T,B), empty: none
@@ -54,7 +56,8 @@ struct KernelCase {
   Guarded<T> weights[6], gradients_before[6];  // in the order of Weights
 
   KernelCase(const fastrnn::Kernel<T>& kernel, const Options& options)
-      : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H), random{options.seed},
+      : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H),
+        masked(std::string(kernel.id).find("_masked_") != std::string::npos), random{options.seed},
         lengths(o.lengths ? random_lengths(random, o.T, o.B) : std::vector<Index>()), resets(random_resets()),
         batch(o.T, o.B, o.lengths ? lengths.data() : nullptr, o.reset ? resets.data() : nullptr),
         x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, P, o.strided), dx_before(o.T, o.B, o.I, false) {
@@ -66,6 +69,7 @@ struct KernelCase {
     for (int k = 0; k < 6; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
   }
 
+  const fastrnn::StateMasks* state_masks() const { return masked ? &masks : nullptr; }
   std::vector<unsigned char> random_resets() {
     std::vector<unsigned char> marks(size_t(o.reset ? o.T * o.B : 0));
     for (unsigned char& mark : marks) mark = random.chance(0.3) ? static_cast<unsigned char>(1 + random.below(255)) : 0;
@@ -147,6 +151,7 @@ class KernelRun {
     if (training) tape_ = Guarded<T>(kernel_.tape_size(case_.dims()));
     const std::vector<T> packed_before = packed_.copy();
     fastrnn::ForwardArgs<T> args{};
+    args.masks = case_.state_masks();
     args.dims = case_.dims(), args.steps = case_.steps(), args.packed = packed_.data();
     args.x = case_.x.template rows<const T>(), args.y = y.template rows<T>();
     args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
@@ -193,6 +198,7 @@ class KernelRun {
     const Guarded<T> scratch(kernel_.backward_scratch_size(case_.dims(), sharing_.threads));
     fastrnn::GradientSums sums = {-1, -1, -1};
     fastrnn::BackwardArgs<T> args{};
+    args.masks = case_.state_masks();
     args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
     args.weights = case_.template as_weights<const T>(case_.weights);
     args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums,
