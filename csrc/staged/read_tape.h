@@ -14,7 +14,8 @@ void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
   for (Index s = 0; s < d.T; ++s)
     for (Index b = 0; b < walk.active(s); ++b) {
       const Index row = walk.first(s) + b, to = walk.time(s, b) * d.B + walk.user_row(b);
-      const T *const saved = tape + row * map.ld(), *const state = tape + map.states_at() + (d.B + row) * map.state_ld();
+      const T *const saved = tape + row * map.ld(), *const state =
+                                                        tape + map.states_at() + (d.B + row) * map.state_ld();
       if (cells) copy_or_zero<T>(state + map.state_at(Cell::kMemory), cells + to * d.H, d.H);
       for (Index g = 0; gates && g < G; ++g)
         copy_or_zero<T>(saved + Cell::gate_slot(int(g)) * map.padded(), gates + (to * G + g) * d.H, d.H);

@@ -59,15 +59,20 @@ class Recurrent(Parameters):
         self.bias: bool | str = chosen["bias"]
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
-        self._dropout = options.dropout(chosen, self.num_layers)
-        self.dropout, self.variational, self.input_dropout = self._dropout
+        self._dropout = options.dropout(chosen, self.num_layers, cell, self._STATES)
+        self.dropout, self.variational, self.input_dropout, noise = self._dropout
+        self.recurrent_dropout = noise[0]
+        self.zoneout: float | tuple[float, float] = (
+            noise[1:] if isinstance(chosen["zoneout"], (tuple, list)) else noise[1]
+        )
         self.learn_state = _check.flag("learn_state", chosen["learn_state"])
         start = options.start(chosen, cell)
         self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
-        if self.bfloat16 and not_in_bfloat16:
-            _check.one_of("dtype='bfloat16'", not_in_bfloat16)
+        noisy = "recurrent_dropout" if noise[0] else "zoneout" if any(noise) else None
+        if self.bfloat16 and (not_in_bfloat16 or noisy):
+            _check.one_of("dtype='bfloat16'", str(not_in_bfloat16 or noisy))
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         self._begin(start, self._rng)
@@ -84,7 +89,7 @@ class Recurrent(Parameters):
         self._net: Any = network(
             self.cell, self.input_size, self.hidden_size, self._h_size,
             [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
-            self.bfloat16, isa,
+            self._dropout.noise, self.bfloat16, isa,
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
