@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fastrnn import _core
 from runner import backward, build, compare, compare_bits, forward, parts, trusted
-from shapes import make_case
+from shapes import IN_BFLOAT16, make_case
 
 # What docs/performance.md promises, relative to the largest. A rectified unit near 0 passes its gradient or does not.
 ERROR, RELU_GRADIENT_ERROR = 1e-2, 0.25
@@ -24,7 +24,7 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=["rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_peephole"])
+@pytest.fixture(params=IN_BFLOAT16)
 def cell(request):
     """The cells of one phase a step, which are made for bfloat16."""
     return request.param
