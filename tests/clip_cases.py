@@ -70,4 +70,3 @@ def sizes(problem):
     inputs = max(problem.x.shape[2], 2 * H if layers > 1 else 0)
     magnified = oracle.CELLS[problem.cell].magnified
     return {"steps": len(problem.x) * layers, "inputs": inputs, "hidden": H, "magnified": magnified}
-

@@ -48,7 +48,8 @@ class Products:
         """-> gradients of x, of h and of the parameters by role."""
         x, h = saved
         biases = {"bias_ih": da.sum(0), "bias_hh": db.sum(0)}
-        return da @ w["weight_ih"], db @ w["weight_hh"], biases | {"weight_ih": da.T @ x, "weight_hh": db.T @ h}
+        given = {"weight_ih": da.T @ x, "weight_hh": db.T @ h}
+        return da @ w["weight_ih"], db @ w["weight_hh"], biases | given
 
 
 class OwnUnit(Products):
@@ -278,9 +279,7 @@ def entered(problem, direction):
 def weights_of(problem, layer, direction):
     """The parameters of one part by role; biases that it lacks are 0."""
     suffix = f"_l{layer}" + "_reverse" * direction
-    found = {
-        name.removesuffix(suffix): a for name, a in problem.parameters.items() if name.endswith(suffix)
-    }
+    found = {name.removesuffix(suffix): a for name, a in problem.parameters.items() if name.endswith(suffix)}
     return suffix, dict.fromkeys(("bias_ih", "bias_hh"), np.zeros(len(found["weight_ih"]))) | found
 
 
