@@ -40,7 +40,7 @@ def test_y_is_one_array_and_out_another(cell):
     first = y.copy()
     assert stream.step(x[1]) is y
     assert not np.array_equal(y, first)
-    kept, out = y.copy(), zeros(B, H)
+    kept, out = y.copy(), zeros(*y.shape)
     assert stream.step(x[2], out=out) is out
     np.testing.assert_array_equal(y, kept)
     for t in range(3):
@@ -50,7 +50,8 @@ def test_y_is_one_array_and_out_another(cell):
 
 def test_the_state_is_a_copy(cell):
     net = CLASSES[cell](I, H, 2, seed=3)
-    start = as_state([np.ones((2, B, H))] * len(net._STATES), "float32")
+    ones = [np.ones(a.shape) for a in parts(net.stream(B).state).values()]
+    start = as_state(ones, "float32")
     stream = net.stream(B, start)
     for a in parts(start).values():
         a[...] = 99
@@ -58,7 +59,7 @@ def test_the_state_is_a_copy(cell):
     for a in parts(state).values():
         assert (a == 1).all()
         a[...] = 99
-    want, _ = net.step(zeros(B, I), as_state([np.ones((2, B, H))] * len(net._STATES), "float32"))
+    want, _ = net.step(zeros(B, I), as_state(ones, "float32"))
     np.testing.assert_array_equal(stream.step(zeros(B, I)), want)
 
 
