@@ -7,6 +7,7 @@
 // WRITTEN.
 #pragma once
 #include <stddef.h>
+#include <stdint.h>
 namespace fastrnn {
 
 using Index = ptrdiff_t;
@@ -65,6 +66,15 @@ struct Weights {
   T* W_hr;  // (P,H) null for cells that do not project
 };
 
+// Noise in the recurrence (staged/masks.h), of kernels that are made for it: Kernels<T>::masked
+struct StateMasks {
+  double dropout;             // of numbers of h as W_hh multiplies them, one mask for all steps
+  double zoneout[kMaxState];  // of h and c: the probability that a number keeps its previous value
+  bool training;              // else nothing is dropped, and states become what is expected of zoneout
+  uint64_t seed;
+  Index part;  // of a network: each has masks of its own
+};
+
 template <class T>
 struct ForwardArgs {
   Dims dims;
@@ -76,6 +86,7 @@ struct ForwardArgs {
   T* sT[kMaxState];  // (B,H) each, out: the states at the end of each row
   T* tape;  // tape_size, out: what backward needs. Null: inference
   T* scratch;  // forward_scratch_size
+  const StateMasks* masks;  // null: none
 };
 
 // Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it, where
@@ -117,6 +128,7 @@ struct BackwardArgs {
   const StepControl<T>* control;  // null: neither clipped nor measured
   GradientSums* sums;  // written, by the segment that ends at step 0
   T* scratch;  // backward_scratch_size; stays as it is from segment to segment
+  const StateMasks* masks;  // of forward
 };
 
 // One cell at one precision for one instruction set. pack, forward and backward are called by every member of the
@@ -178,6 +190,7 @@ template <class T>
 struct Kernels {
   int count;
   const Kernel<T>* cells;
+  const Kernel<T>* masked;  // the same cells, for calls with StateMasks; null of bf16
   const PointwiseKernels<T>* pointwise;  // null of bf16: those of f32 serve
 };
 

@@ -10,7 +10,8 @@
 #include "api.h"
 #include "cells/cell.h"
 FR_NAMESPACE_BEGIN
-enum class Masked : uint64_t { kOutputs, kInputs };  // of a layer that another one reads; x
+// Outputs of a layer that another one reads; x; h as W_hh multiplies it; what keeps its value of h and of c
+enum class Masked : uint64_t { kOutputs, kInputs, kRecurrent, kState, kMemory };
 
 FR_FN uint64_t mix(uint64_t z) {
   z += 0x9e3779b97f4a7c15;

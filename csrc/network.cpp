@@ -161,6 +161,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     Rows<const T> input = x;
     if (part.layer) input = read_only(outputs_of(part.layer - 1));
     else if (tape) input = read_only(contiguous(tape->x, batch, shape_.I));
+    const StateMasks masks = state_masks(tape, number);
     ForwardArgs<T> args{dims(batch, part.inputs),
                         batch.steps(part.reversed),
                         packed.parts[number].template as<T>(),
@@ -169,7 +170,8 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         {output.p + part.column, output.step, output.row},
                         {},
                         keep ? tape->parts[number].template as<T>() : nullptr,
-                        scratch.as<T>()};
+                        scratch.as<T>(),
+                        shape_.masked() ? &masks : nullptr};
     if (tape && part.first)
       mask_input(*tape, part.layer,
                  contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
@@ -183,6 +185,12 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     if (!tape || !tape->checkpoints) run();
     else tape->checkpoints->forward(number, args, run);
   }
+}
+
+template <class T>
+StateMasks Network<T>::state_masks(const Tape<T>* tape, size_t part) const {
+  const Dropout none, &drop = tape ? tape->dropout : none;
+  return {shape_.recurrent_dropout, {shape_.zoneout[0], shape_.zoneout[1]}, drop.drawn, drop.seed, Index(part)};
 }
 
 // Of what a layer reads, or of the gradient of that, rows (T,B,inputs): drops some numbers within the lengths
@@ -256,6 +264,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
       GradientSums part_sums = {};
       const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                    request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
+      const StateMasks masks = state_masks(&tape, number);
       BackwardArgs<T> args{dims(batch, part.inputs),
                            batch.steps(part.reversed),
                            weights(int(number), flat),
@@ -271,7 +280,8 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                            request.value,
                            request.norms ? &control : nullptr,
                            &part_sums,
-                           scratch.as<T>()};
+                           scratch.as<T>(),
+                           shape_.masked() ? &masks : nullptr};
       const Index at = Index(number) * batch.B;
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;

@@ -23,6 +23,8 @@ struct NetworkShape {
   std::vector<int> directions;  // of each layer, one of Directions
   int biases;  // 0, 1: b_ih, 2: b_ih and b_hh
   bool learn_state;  // where no initial state is given, it is made of parameters (initial_state.h) instead of zeros
+  double recurrent_dropout, zoneout[kMaxState];  // StateMasks (api.h)
+  bool masked() const { return recurrent_dropout > 0 || zoneout[0] > 0 || zoneout[1] > 0; }
 };
 
 // One direction of one layer
@@ -40,6 +42,7 @@ struct Dropout {
   bool variational = false;  // one mask of outputs for all steps of a sequence
   double inputs = 0;  // of x, one mask for all steps of a sequence
   uint64_t seed = 0;
+  bool drawn = false;  // whether the call trains with masks
 };
 
 struct Parameter {
@@ -109,6 +112,7 @@ struct BackwardRequest {
 template <class T>
 class Network {
  public:
+  // kernel: one of Kernels<T>::masked where the shape is masked()
   Network(const Kernel<T>& kernel, const NetworkShape& shape);
 
   const Kernel<T>& kernel() const { return kernel_; }
@@ -145,6 +149,7 @@ class Network {
   Index widest_input() const;
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
+  StateMasks state_masks(const Tape<T>* tape, size_t part) const;
   void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
   std::vector<Index> segment_bounds(const Batch& batch, Index length) const;

@@ -356,9 +356,23 @@ constexpr Kernel<float> kFloat[] = {
 };
 #undef FR_CELL
 #undef FR_STAGED_CELL
+#define FR_CELL(name, type) ReferenceStaged<type, float>::kernel(#name "_masked_f32__reference", #name),
+#define FR_STAGED_CELL FR_CELL
+constexpr Kernel<float> kFloatMasked[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
+#undef FR_STAGED_CELL
 #define FR_CELL(name, type) Reference<type, double>::kernel(#name "_f64__reference", #name),
 #define FR_STAGED_CELL(name, type) ReferenceStaged<type, double>::kernel(#name "_f64__reference", #name),
 constexpr Kernel<double> kDouble[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
+#undef FR_STAGED_CELL
+#define FR_CELL(name, type) ReferenceStaged<type, double>::kernel(#name "_masked_f64__reference", #name),
+#define FR_STAGED_CELL FR_CELL
+constexpr Kernel<double> kDoubleMasked[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
@@ -377,7 +391,9 @@ constexpr PointwiseKernels<T> kPointwise = {ReferencePointwise<T>::adam, Referen
                                             ReferencePointwise<T>::scatter_add};
 }  // namespace
 
-Kernels<float> kernels_f32() { return {sizeof kFloat / sizeof *kFloat, kFloat, &kPointwise<float>}; }
-Kernels<float> kernels_bf16() { return {sizeof kHalf / sizeof *kHalf, kHalf, nullptr}; }
-Kernels<double> kernels_f64() { return {sizeof kDouble / sizeof *kDouble, kDouble, &kPointwise<double>}; }
+Kernels<float> kernels_f32() { return {sizeof kFloat / sizeof *kFloat, kFloat, kFloatMasked, &kPointwise<float>}; }
+Kernels<float> kernels_bf16() { return {sizeof kHalf / sizeof *kHalf, kHalf, nullptr, nullptr}; }
+Kernels<double> kernels_f64() {
+  return {sizeof kDouble / sizeof *kDouble, kDouble, kDoubleMasked, &kPointwise<double>};
+}
 FR_NAMESPACE_END

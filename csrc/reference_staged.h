@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Cells that need more than one phase a step by naive loops in double: what reference.cpp is for the others. For one row
-// and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5) over all gates:
+// Cells that need more than one phase a step, and any cell with StateMasks, by naive loops in double: what reference.cpp
+// is for the others. For one row and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5) over all gates:
 //
 //   X = W_ih x   H = W_hh h   kNormPre: LN of both   pre = gain X + b_ih, gain H + b_hh   kResetBefore: last gate of H
 //   update   kNormMemory: m = gain LN(memory) + bias   output   kProjected: h = W_hr output
@@ -10,6 +10,7 @@
 #pragma once
 #include "api.h"
 #include "cells/cells.h"
+#include "mask.h"
 #include "rows.h"
 FR_NAMESPACE_BEGIN
 namespace {
@@ -17,7 +18,9 @@ template <class Cell, class T>
 struct ReferenceStaged {
   static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, kPre = Cell::kPre;
   static constexpr int kUnit = kUnitParameters<Cell>, kNorms = Cell::kUnit;
-  static constexpr int kDirect = Cell::kResetBefore ? G - 1 : G;  // gates that multiply h itself
+  static constexpr int kDirect = !Cell::kRecurrent    ? 0
+                                 : Cell::kResetBefore ? G - 1
+                                                      : G;  // gates that multiply h itself
   static constexpr Index kWide = sizeof(double) / sizeof(T);  // elements of T in a double
   using Unit = UnitParameters<double, Cell::kUnit>;
 
@@ -29,7 +32,7 @@ struct ReferenceStaged {
     Index W_hh, b_ih, b_hh, unit, W_hr, end;
     explicit Offsets(Dims d) {
       W_hh = G * d.H * d.I;
-      b_ih = W_hh + G * d.H * d.P;
+      b_ih = W_hh + (Cell::kRecurrent ? G * d.H * d.P : 0);
       b_hh = b_ih + G * d.H;
       unit = b_hh + G * d.H;
       W_hr = unit + kUnit * d.H;
@@ -37,14 +40,16 @@ struct ReferenceStaged {
     }
   };
 
-  // What one row and step leaves: X and H as they are summed into pre, without gains
+  // What one row and step leaves: the states that enter it, h as it is multiplied, X and H as they are summed into pre,
+  // without gains
   struct Record {
-    double *X, *H, *saved, *memory, *reset, *output, *scale;
+    double *before, *masked, *X, *H, *saved, *memory, *reset, *output, *scale;
     Record(Dims d, double* p) {
-      X = p, H = X + G * d.H, saved = H + G * d.H, memory = saved + S * d.H, reset = memory + d.H;
+      before = p, masked = before + state_size(d), X = masked + d.P, H = X + G * d.H, saved = H + G * d.H,
+      memory = saved + S * d.H, reset = memory + d.H;
       output = reset + d.H, scale = output + d.H;
     }
-    static Index size(Dims d) { return (2 * G + S + 3) * d.H + 3; }
+    static Index size(Dims d) { return state_size(d) + d.P + (2 * G + S + 3) * d.H + 3; }
   };
 
   static Index state_size(Dims d) { return d.P + (Q - 1) * d.H; }
@@ -113,6 +118,26 @@ struct ReferenceStaged {
     return unit;
   }
 
+  // Factors of h, and weights of what is new in a state: staged/masks.h
+  struct Noise {
+    const StateMasks* masks;
+    const Walk& walk;
+    double word(Masked what, double p, Index step, Index b, Index j, double kept) const {
+      if (p == 0) return 1;
+      const uint64_t row = mask_row(masks->seed, what, masks->part, step, walk.user_row(b));
+      return mask_factor(row, uint32_t(j), mask_level(p).least, kept);
+    }
+    double factor(Index b, Index j) const {
+      if (!masks || !masks->training) return 1;
+      return word(Masked::kRecurrent, masks->dropout, 0, b, j, 1 / (1 - masks->dropout));
+    }
+    double fresh(int q, Index s, Index b, Index j) const {
+      if (!masks) return 1;
+      if (!masks->training) return 1 - masks->zoneout[q];
+      return word(q ? Masked::kMemory : Masked::kState, masks->zoneout[q], walk.time(s, b) + 1, b, j, 1);
+    }
+  };
+
   static void forward(const ForwardArgs<T>& a, const Team& team) {
     if (team.rank) return;
     const Walk walk{a.dims, a.steps};
@@ -123,14 +148,22 @@ struct ReferenceStaged {
     const Dims d = a.dims;
     const Index user = walk.user_row(b), length = walk.length(b);
     double* const tape = wide(a.tape ? a.tape : a.scratch);
+    const Noise noise{a.masks, walk};
     for (int q = 0; q < Q; ++q)
       copy(a.s0[q] ? a.s0[q] + user * width(d, q) : nullptr, width(d, q), states_of(d, tape, b, 0) + state_at(d, q));
     for (Index s = 0; s < length; ++s) {
+      const double* const prev = states_of(d, tape, b, s);
       double* const next = states_of(d, tape, b, s + 1);
-      if (walk.cut(s, b))  // what a reset cuts is 0 even where it is NaN
-        for (Index k = 0; k < state_size(d); ++k) next[k] = 0;
-      forward_step(d, wide(a.packed), walk.at(a.x, s, b), walk.cut(s, b) ? next : states_of(d, tape, b, s),
-                   record_of(d, tape, b, s), next);
+      const Record r = record_of(d, tape, b, s);
+      for (Index k = 0; k < state_size(d); ++k) r.before[k] = walk.cut(s, b) ? 0 : prev[k];  // 0 also where it was NaN
+      for (Index n = 0; n < d.P; ++n) r.masked[n] = noise.factor(b, n) * r.before[n];
+      forward_step(d, wide(a.packed), walk.at(a.x, s, b), r, next);
+      for (int q = 0; a.masks && q < Q; ++q)
+        for (Index j = 0; j < width(d, q); ++j) {
+          const double fresh = noise.fresh(q, s, b, j);
+          const Index k = state_at(d, q) + j;
+          next[k] = double(T(fresh * next[k] + (1 - fresh) * r.before[k]));
+        }
       store(next, d.P, walk.at(a.y, s, b));
     }
     for (int q = 0; q < Q; ++q)
@@ -150,24 +183,23 @@ struct ReferenceStaged {
     }
   }
 
-  // prev may be next: all of it is read before anything is written
-  static void forward_step(Dims d, const double* w, const T* x, const double* prev, const Record& r, double* next) {
+  static void forward_step(Dims d, const double* w, const T* x, const Record& r, double* next) {
     const Offsets at(d);
     for (Index k = 0; k < G * d.H; ++k) {
       r.X[k] = 0;
       for (Index i = 0; i < d.I; ++i) r.X[k] += w[k * d.I + i] * double(x[i]);
-      r.H[k] = k < kDirect * d.H ? dot(w + at.W_hh + k * d.P, prev, d.P) : 0;
+      r.H[k] = k < kDirect * d.H ? dot(w + at.W_hh + k * d.P, r.masked, d.P) : 0;
     }
     if (Cell::kNormPre) r.scale[0] = normalise(r.X, G * d.H), r.scale[1] = normalise(r.H, G * d.H);
     double pre[kPre];
     if constexpr (Cell::kResetBefore) {
-      for (Index j = 0; j < d.H; ++j) pre_of(d, w, r, j, pre), r.reset[j] = Cell::reset(pre, prev[j]);
+      for (Index j = 0; j < d.H; ++j) pre_of(d, w, r, j, pre), r.reset[j] = Cell::reset(pre, r.masked[j]);
       for (Index k = kDirect * d.H; k < G * d.H; ++k) r.H[k] = dot(w + at.W_hh + k * d.P, r.reset, d.H);
     }
     for (Index j = 0; j < d.H; ++j) {
       double state[Q], saved[S] = {};
       pre_of(d, w, r, j, pre);
-      for (int q = 0; q < Q; ++q) state[q] = q || !Cell::kProjected ? prev[state_at(d, q) + j] : 0;
+      for (int q = 0; q < Q; ++q) state[q] = q || !Cell::kProjected ? r.before[state_at(d, q) + j] : 0;
       Cell::update(pre, unit_of(w + at.unit, d.H, j), state, saved);
       r.memory[j] = state[Cell::kMemory];
       for (int q = 1; q < Q; ++q) next[state_at(d, q) + j] = double(T(state[q]));
@@ -269,32 +301,31 @@ struct ReferenceStaged {
 
   static void backward_step(const BackwardArgs<T>& a, const Walk& walk, Index s, Index b, const Sums& sums) {
     const Dims d = a.dims;
-    const bool keep = !walk.cut(s, b);
-    double *const tape = wide(a.tape), *const prev = states_of(d, tape, b, s);
-    if (!keep)  // the states before are of no further use
-      for (Index k = 0; k < state_size(d); ++k) prev[k] = 0;
+    double* const tape = wide(a.tape);
+    const Noise noise{a.masks, walk};
     double* const dstate = sums.dstate + b * state_size(d);
     const Record r = record_of(d, tape, b, s);
     StepNorms norms = {};
     for (Index n = 0; n < d.P; ++n) {
       sums.dh[n] = control(a, dstate[n] + double(walk.at(a.dy, s, b)[n]), norms.dh, norms);
-      dstate[n] = 0;
+      dstate[n] = (1 - noise.fresh(0, s, b, n)) * sums.dh[n];
+      sums.dh[n] *= noise.fresh(0, s, b, n);
     }
     for (Index j = 0; j < d.H; ++j) {
       sums.doutput[j] = Cell::kProjected ? 0 : sums.dh[j];
       for (Index n = 0; Cell::kProjected && n < d.P; ++n)
         sums.doutput[j] += sums.dh[n] * double(a.weights.W_hr[n * d.H + j]);
     }
-    units_backward(a, r, prev, dstate, sums, norms);
+    units_backward(a, r, noise, s, b, dstate, sums, norms);
     if (a.control) {
       a.control->norms[walk.time(s, b) * d.B + walk.user_row(b)] = norms;
       const double norm = a.control->norm;
       if (norms.clamped > norm * norm) scale_step(d, norm / sqrt(norms.clamped), dstate, sums);
     }
-    reset_backward(a, r, prev, dstate, sums);
-    add_units(a, r, sums);
-    add_products(a, walk.at(a.x, s, b), r, prev, a.dx.p ? walk.at(a.dx, s, b) : nullptr, dstate, sums);
-    if (!keep)
+    reset_backward(a, r, noise, b, dstate, sums);
+    add_units(a, r, states_of(d, tape, b, s + 1), sums);
+    add_products(a, walk.at(a.x, s, b), r, noise, b, a.dx.p ? walk.at(a.dx, s, b) : nullptr, dstate, sums);
+    if (walk.cut(s, b))
       for (Index k = 0; k < state_size(d); ++k) dstate[k] = 0;
   }
 
@@ -306,8 +337,8 @@ struct ReferenceStaged {
   }
 
   // Output and update, through the norm of the memory: dpre, and what flows on outside of the products
-  static void units_backward(const BackwardArgs<T>& a, const Record& r, const double* prev, double* dstate,
-                             const Sums& sums, StepNorms& norms) {
+  static void units_backward(const BackwardArgs<T>& a, const Record& r, const Noise& noise, Index s, Index b,
+                             double* dstate, const Sums& sums, StepNorms& norms) {
     const Dims d = a.dims;
     double* const dmemory = sums.dm + d.H;  // through the norm; sums.dm: as the output gives it
     for (Index j = 0; j < d.H; ++j) {
@@ -320,17 +351,19 @@ struct ReferenceStaged {
     }
     if (Cell::kNormMemory) normalise_backward(dmemory, r.memory, r.scale[2], d.H);
     for (Index j = 0; j < d.H; ++j) {
-      double saved[S], dpre[kPre], before[Q], dafter[Q];
+      double saved[S], dpre[kPre], before[Q], dafter[Q], kept[Q] = {};
       for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
       for (int k = 0; k < kPre; ++k) dpre[k] = sums.dpre[j * kPre + k];
       for (int q = 0; q < Q; ++q) {
-        before[q] = q || !Cell::kProjected ? prev[state_at(d, q) + j] : 0;
-        dafter[q] = q ? dstate[state_at(d, q) + j] : sums.doutput[j];
+        before[q] = q || !Cell::kProjected ? r.before[state_at(d, q) + j] : 0;
+        dafter[q] = q ? noise.fresh(q, s, b, j) * dstate[state_at(d, q) + j] : sums.doutput[j];
+        if (q) kept[q] = (1 - noise.fresh(q, s, b, j)) * dstate[state_at(d, q) + j];
       }
       if (Cell::kMemory == 0) dafter[0] = dmemory[j];
       else dafter[Cell::kMemory] = control(a, dafter[Cell::kMemory] + dmemory[j], norms.dc, norms);
       Cell::update_backward(saved, unit_of(a, j), before, dafter, dpre);
-      for (int q = Cell::kProjected; q < Q; ++q) dstate[state_at(d, q) + j] = dafter[q];
+      if (!Cell::kProjected) dstate[j] += dafter[0];
+      for (int q = 1; q < Q; ++q) dstate[state_at(d, q) + j] = dafter[q] + kept[q];
       for (int k = 0; k < kPre; ++k) sums.dpre[j * kPre + k] = dpre[k];
     }
   }
@@ -341,7 +374,7 @@ struct ReferenceStaged {
     return unit;
   }
 
-  static void reset_backward(const BackwardArgs<T>& a, const Record& r, const double* prev, double* dstate,
+  static void reset_backward(const BackwardArgs<T>& a, const Record& r, const Noise& noise, Index b, double* dstate,
                              const Sums& sums) {
     if constexpr (Cell::kResetBefore) {
       const Dims d = a.dims;
@@ -354,15 +387,15 @@ struct ReferenceStaged {
         double saved[S], dpre[kPre], dh = 0;
         for (int k = 0; k < S; ++k) saved[k] = r.saved[j * S + k];
         for (int k = 0; k < kPre; ++k) dpre[k] = sums.dpre[j * kPre + k];
-        Cell::reset_backward(saved, prev[j], sums.dreset[j], dh, dpre);
+        Cell::reset_backward(saved, r.masked[j], sums.dreset[j], dh, dpre);
         for (int k = 0; k < kPre; ++k) sums.dpre[j * kPre + k] = dpre[k];
-        dstate[j] += dh;
+        dstate[j] += noise.factor(b, j) * dh;
       }
     }
   }
 
   // Gradients of biases, gains and the parameters of the cell; dX and dH, through the norms
-  static void add_units(const BackwardArgs<T>& a, const Record& r, const Sums& sums) {
+  static void add_units(const BackwardArgs<T>& a, const Record& r, const double* states, const Sums& sums) {
     const Dims d = a.dims;
     const Offsets at(d);
     double *const w = sums.weights, *const norms = w + at.unit + kNorms * d.H;
@@ -385,11 +418,21 @@ struct ReferenceStaged {
       norms[2 * G * d.H + j] += sums.dm[j] * r.memory[j];
       norms[(2 * G + 1) * d.H + j] += sums.dm[j];
     }
+    if constexpr (Cell::kUnit > 0)
+      for (Index j = 0; j < d.H; ++j) {
+        double dpre[kPre], before[Q], after[Q];
+        for (int k = 0; k < kPre; ++k) dpre[k] = sums.dpre[j * kPre + k];
+        for (int q = 0; q < Q; ++q) before[q] = r.before[state_at(d, q) + j], after[q] = states[state_at(d, q) + j];
+        after[Cell::kMemory] = r.memory[j];  // before zoneout
+        Unit share;
+        Cell::unit_gradients(dpre, before, after, share);
+        for (int p = 0; p < Cell::kUnit; ++p) w[at.unit + p * d.H + j] += share[p];
+      }
   }
 
   // Of one row and step: dx, the gradients of the weights, and dh of the step before
-  static void add_products(const BackwardArgs<T>& a, const T* x, const Record& r, const double* h, T* dx_to, double* dh,
-                           const Sums& sums) {
+  static void add_products(const BackwardArgs<T>& a, const T* x, const Record& r, const Noise& noise, Index b, T* dx_to,
+                           double* dh, const Sums& sums) {
     const Dims d = a.dims;
     const Offsets at(d);
     double* const w = sums.weights;
@@ -400,13 +443,28 @@ struct ReferenceStaged {
         w[k * d.I + i] += sums.dX[k] * double(x[i]);
         sums.dx[i] += sums.dX[k] * double(a.weights.W_ih[k * d.I + i]);
       }
-      for (Index n = 0; n < d.P; ++n) {
-        w[at.W_hh + k * d.P + n] += sums.dH[k] * (direct ? h : r.reset)[n];
-        if (direct) dh[n] += sums.dH[k] * double(a.weights.W_hh[k * d.P + n]);
+      for (Index n = 0; Cell::kRecurrent && n < d.P; ++n) {
+        w[at.W_hh + k * d.P + n] += sums.dH[k] * (direct ? r.masked : r.reset)[n];
+        if (direct) dh[n] += noise.factor(b, n) * sums.dH[k] * double(a.weights.W_hh[k * d.P + n]);
       }
     }
     for (Index k = 0; Cell::kProjected && k < d.P * d.H; ++k) w[at.W_hr + k] += sums.dh[k / d.H] * r.output[k % d.H];
     for (Index i = 0; dx_to && i < d.I; ++i) dx_to[i] = T(sums.dx[i] + (a.add_dx ? double(dx_to[i]) : 0));
+  }
+
+  static void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
+    const Walk walk{d, steps};
+    double* const from = wide(const_cast<T*>(tape));
+    for (Index k = 0; cells && k < d.T * d.B * d.H; ++k) cells[k] = 0;
+    for (Index k = 0; gates && k < d.T * d.B * G * d.H; ++k) gates[k] = 0;
+    for (Index b = 0; b < d.B; ++b)
+      for (Index s = 0; s < walk.length(b); ++s) {
+        const Index to = walk.time(s, b) * d.B + walk.user_row(b);
+        const double* const saved = record_of(d, from, b, s).saved;
+        if (cells) store(states_of(d, from, b, s + 1) + state_at(d, Cell::kMemory), d.H, cells + to * d.H);
+        for (int g = 0; gates && g < G; ++g)
+          for (Index j = 0; j < d.H; ++j) gates[(to * G + g) * d.H + j] = T(saved[j * S + Cell::gate_slot(g)]);
+      }
   }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
@@ -415,7 +473,7 @@ struct ReferenceStaged {
             G,
             Q,
             kUnit,
-            true,
+            Cell::kRecurrent,
             Cell::kProjected,
             1,
             packed_size,
@@ -425,7 +483,7 @@ struct ReferenceStaged {
             pack,
             forward,
             backward,
-            nullptr};
+            read_tape};
   }
 };
 }  // namespace

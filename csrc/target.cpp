@@ -11,6 +11,7 @@
 #include "pointwise.h"
 #include "read_tape.h"
 #include "staged/backward.h"
+#include "staged/read_tape.h"
 #include "target.h"
 #define FR_STRING2(s) #s
 #define FR_STRING(s) FR_STRING2(s)
@@ -64,15 +65,18 @@ struct Entry {
   }
 };
 
-// A cell that needs more than one phase a step
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+// A cell that needs more than one phase a step, or any cell with StateMasks
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 struct StagedEntry {
   static_assert(Cell::kState <= kMaxState, "raise kMaxState in api.h");
-  static_assert(kStaged<Cell>, "FR_CELL is for cells of one phase");
-  static Index packed_size(Dims d) { return staged::Layout<Cell, Vec>{d}.packed_size(); }
-  static Index tape_size(Dims d) { return staged::Layout<Cell, Vec>{d}.tape_size(); }
-  static void forward(const ForwardArgs<T>& args, const Team& team) { staged::Forward<Cell, Vec>{args, team}.run(); }
-  static void backward(const BackwardArgs<T>& args, const Team& team) { staged::Backward<Cell, Vec>{args, team}.run(); }
+  static_assert(kMasked || kStaged<Cell>, "FR_CELL is for cells of one phase");
+  using Map = staged::Layout<Cell, Vec, kMasked>;
+  using Forward = staged::Forward<Cell, Vec, kMasked>;
+  using Backward = staged::Backward<Cell, Vec, kMasked>;
+  static Index packed_size(Dims d) { return Map{d}.packed_size(); }
+  static Index tape_size(Dims d) { return Map{d}.tape_size(); }
+  static void forward(const ForwardArgs<T>& args, const Team& team) { Forward{args, team}.run(); }
+  static void backward(const BackwardArgs<T>& args, const Team& team) { Backward{args, team}.run(); }
 
   static constexpr Kernel<T> kernel(const char* id, const char* name) {
     return {id,
@@ -80,35 +84,48 @@ struct StagedEntry {
             Cell::kGates,
             Cell::kState,
             kUnitParameters<Cell>,
-            true,
+            Cell::kRecurrent,
             Cell::kProjected,
             1,
             packed_size,
             tape_size,
-            staged::Forward<Cell, Vec>::scratch_size,
-            staged::Backward<Cell, Vec>::scratch_size,
-            staged::pack_all<Cell, Vec>,
+            Forward::scratch_size,
+            Backward::scratch_size,
+            staged::pack_all<Cell, Vec, kMasked>,
             forward,
             backward,
-            nullptr};
+            staged::read_tape<Cell, Vec>};
   }
 };
 
 #define FR_ID(name) #name "_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name
-#define FR_CELL(name, type) Entry<type, Vec<Scalar>, Element>::kernel(FR_ID(name)),
 #define FR_HALF_f32 0
 #define FR_HALF_f64 0
 #define FR_HALF_bf16 1
+#define FR_CELL(name, type) Entry<type, Vec<Scalar>, Element>::kernel(FR_ID(name)),
 #if FR_JOIN(FR_HALF_, FR_TYPE)
 #define FR_STAGED_CELL(name, type)
 #else
-#define FR_STAGED_CELL(name, type) StagedEntry<type, Vec<Scalar>>::kernel(FR_ID(name)),
+#define FR_STAGED_CELL(name, type) StagedEntry<type, Vec<Scalar>, false>::kernel(FR_ID(name)),
 #endif
 constexpr Kernel<Scalar> kCells[] = {
 #include "cells/cells.def"
 };
 #undef FR_CELL
 #undef FR_STAGED_CELL
+
+#if FR_JOIN(FR_HALF_, FR_TYPE)
+constexpr const Kernel<Scalar>* kMasked = nullptr;
+#else
+#define FR_CELL(name, type) \
+  StagedEntry<type, Vec<Scalar>, true>::kernel(#name "_masked_" FR_STRING(FR_TYPE) "__" FR_STRING(FR_ISA), #name),
+#define FR_STAGED_CELL FR_CELL
+constexpr Kernel<Scalar> kMasked[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
+#undef FR_STAGED_CELL
+#endif
 
 template <class Element>
 struct Common : Pointwise<Vec<Element>> {
@@ -123,6 +140,6 @@ struct Common<Pair> {
 }  // namespace
 
 Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() {
-  return {sizeof kCells / sizeof *kCells, kCells, Common<Element>::address};
+  return {sizeof kCells / sizeof *kCells, kCells, kMasked, Common<Element>::address};
 }
 FR_NAMESPACE_END

@@ -61,7 +61,7 @@ def run(net, problem, clip=None, flat=None, trace=False, **options):
     dy, dstate = problem.dy.astype(net.dtype), as_state(problem.dstate, net.dtype)
     grads = net.backward(tape, dy, dstate, flat=flat, clip=clip, trace=trace)
     values = {"y": y, "dx": grads.x, **parts(after), **parts(grads.state, "dstate"), "dflat": grads.flat}
-    return values, vars(grads.stats)
+    return values, grads.stats.to_dict()
 
 
 def sizes(problem):

@@ -41,6 +41,7 @@ class Cell:
     unit_roles: tuple = ()  # names of parameters that belong to single units, and how many of them a unit has
     recurrent: bool = True  # whether it has a W_hh
     projected: bool = False  # whether h is narrower than c
+    direct: bool = False  # whether h also reaches the next one beside U: the step takes that h as `direct`
 
     @property
     def magnified(self):
@@ -123,25 +124,25 @@ def lstm_peephole(x, state, W_ih, W_hh, b_ih, b_hh, p):
     return sigmoid(o + p_o * new) * np.tanh(new), new
 
 
-@cell(gates=3, states=1)
-def gru(x, state, W_ih, W_hh, b_ih, b_hh):
+@cell(gates=3, states=1, direct=True)
+def gru(x, state, W_ih, W_hh, b_ih, b_hh, direct=None):
     (h,) = state
     r_x, z_x, n_x = np.split(affine(W_ih, x, b_ih), 3, axis=-1)
     r_h, z_h, n_h = np.split(affine(W_hh, h, b_hh), 3, axis=-1)
     r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
     n = np.tanh(n_x + r * n_h)
-    return ((1 - z) * n + z * h,)
+    return ((1 - z) * n + z * (h if direct is None else direct),)
 
 
-@cell(gates=3, states=1)
-def gru_reset_before(x, state, W_ih, W_hh, b_ih, b_hh):
+@cell(gates=3, states=1, direct=True)
+def gru_reset_before(x, state, W_ih, W_hh, b_ih, b_hh, direct=None):
     (h,) = state
     r_x, z_x, n_x = np.split(affine(W_ih, x, b_ih), 3, axis=-1)
     U_r, U_z, U_n = np.split(W_hh, 3, axis=-2)
     b_r, b_z, b_n = np.split(b_hh, 3, axis=-1)
     r, z = sigmoid(r_x + affine(U_r, h, b_r)), sigmoid(z_x + affine(U_z, h, b_z))
     n = np.tanh(n_x + affine(U_n, r * h, b_n))
-    return ((1 - z) * n + z * h,)
+    return ((1 - z) * n + z * (h if direct is None else direct),)
 
 
 def normal(a):
@@ -154,14 +155,14 @@ def normal_affine(W, a, gain, b):
     return normal(a @ np.swapaxes(W, -1, -2)) * gain[..., None, :] + b[..., None, :]
 
 
-@cell(gates=3, states=1, unit_roles=(("norm_ih", 3), ("norm_hh", 3)))
-def gru_layer_norm(x, state, W_ih, W_hh, b_ih, b_hh, g_ih, g_hh):
+@cell(gates=3, states=1, direct=True, unit_roles=(("norm_ih", 3), ("norm_hh", 3)))
+def gru_layer_norm(x, state, W_ih, W_hh, b_ih, b_hh, g_ih, g_hh, direct=None):
     (h,) = state
     r_x, z_x, n_x = np.split(normal_affine(W_ih, x, g_ih, b_ih), 3, axis=-1)
     r_h, z_h, n_h = np.split(normal_affine(W_hh, h, g_hh, b_hh), 3, axis=-1)
     r, z = sigmoid(r_x + r_h), sigmoid(z_x + z_h)
     n = np.tanh(n_x + r * n_h)
-    return ((1 - z) * n + z * h,)
+    return ((1 - z) * n + z * (h if direct is None else direct),)
 
 
 @cell(gates=4, states=2, projected=True)
@@ -178,7 +179,26 @@ def lstm_layer_norm(x, state, W_ih, W_hh, b_ih, b_hh, g_ih, g_hh, g_c, b_c):
     return sigmoid(o) * np.tanh(normal(c) * g_c[..., None, :] + b_c[..., None, :]), c
 
 
-def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False):
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """In one layer and direction.
+
+    Gal & Ghahramani, 2016, arXiv:1512.05287: what U multiplies is factor * h. Krueger et al., 2016,
+    arXiv:1606.01305: a state s becomes fresh * s' + (1 - fresh) * s, while the output sees the c' that is
+    not mixed. factor (B,P), fresh: one (T,B,n) a state.
+    """
+
+    factor: np.ndarray
+    fresh: tuple
+
+
+def noisy_step(cell, x, state, weights, noise, t):
+    h = {"direct": state[0]} if CELLS[cell].direct else {}
+    new = CELLS[cell].step(x, (noise.factor * state[0], *state[1:]), *weights, **h)
+    return tuple(w[t] * n + (1 - w[t]) * s for w, n, s in zip(noise.fresh, new, state))
+
+
+def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False, noise=None):
     """One layer in one direction.
 
     x (...,T,B,I), state: tuple of (...,B,H), weights: W_ih (G*H,I) W_hh (G*H,H) b_ih b_hh (G*H,) and, of a
@@ -200,7 +220,10 @@ def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False):
         came_over = t + 1 if reverse else t
         cut = reset[came_over] & (came_over < lengths) if came_over < T else np.zeros(B, bool)
         entering = tuple(np.where(cut[:, None], 0, s) for s in state)
-        new = CELLS[cell].step(x[..., t, :, :], entering, *weights)
+        if noise is None:
+            new = CELLS[cell].step(x[..., t, :, :], entering, *weights)
+        else:
+            new = noisy_step(cell, x[..., t, :, :], entering, weights, noise, t)
         outputs[t] = np.where(taken, new[0], 0)
         state = tuple(np.where(taken, n, s) for n, s in zip(new, state))
     if T == 0:
@@ -208,12 +231,14 @@ def layer(cell, x, state, weights, lengths=None, reset=None, reverse=False):
     return np.stack(outputs, axis=-3), state
 
 
-def stack(cell, x, state, parameters, *, num_layers=1, bidirectional=False, lengths=None, reset=None):
+def stack(
+    cell, x, state, parameters, *, num_layers=1, bidirectional=False, lengths=None, reset=None, noise=None
+):
     """Layers and directions as torch composes them.
 
     x (...,T,B,I), state: tuple of (...,L*D,B,H), parameters: dict by torch's names (no bias where it has
     none). Row layer*D + direction of a state belongs to that layer and direction; the next layer reads both
-    directions side by side.
+    directions side by side. noise: one Noise a row of a state.
     """
     directions = ["", "_reverse"][: 1 + bidirectional]
     finals = []
@@ -223,7 +248,8 @@ def stack(cell, x, state, parameters, *, num_layers=1, bidirectional=False, leng
             row = k * len(directions) + d
             weights = layer_weights(cell, parameters, f"_l{k}{suffix}")
             initial = tuple(s[..., row, :, :] for s in state)
-            y, final = layer(cell, x, initial, weights, lengths, reset, reverse=d == 1)
+            of_row = None if noise is None else noise[row]
+            y, final = layer(cell, x, initial, weights, lengths, reset, reverse=d == 1, noise=of_row)
             outputs.append(y)
             finals.append(final)
         x = np.concatenate(np.broadcast_arrays(*outputs), axis=-1)

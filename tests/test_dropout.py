@@ -8,6 +8,7 @@ import fastrnn
 import numpy as np
 import pytest
 from fastrnn import _core
+from masks import OUTPUTS, kept
 from refusal import refused
 from runner import CLASSES, as_state, build, compare_bits, parts
 from shapes import make_case
@@ -69,28 +70,11 @@ def test_masks_of_places_and_seeds_have_nothing_to_do_with_each_other():
     assert (dropped[1:] != dropped[:-1]).any(axis=(1, 2)).all()
 
 
-def splitmix(z):
-    z = z + np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ z >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ z >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
-    return z ^ z >> np.uint64(31)
-
-
 @pytest.mark.parametrize("variational", [False, True])
 def test_a_seed_means_the_same_masks_for_ever(variational):
     """The hash of mask.h once more, in NumPy."""
-    with np.errstate(over="ignore"):
-        seed, layer, what = np.uint64(11), np.uint64(1), np.uint64(0)
-        t = np.zeros(T, np.uint64) if variational else np.arange(1, T + 1, dtype=np.uint64)
-        place = splitmix(splitmix(seed) ^ layer << np.uint64(8) ^ what)
-        row = splitmix(splitmix(place ^ t)[:, None] ^ np.arange(B, dtype=np.uint64))[..., None]
-        low, high = row.astype(np.uint32), (row >> np.uint64(32)).astype(np.uint32)
-        z = low + np.arange(H, dtype=np.uint32)
-        z = (z ^ z >> np.uint32(16)) * np.uint32(0x21F0AAAD) ^ high
-        z = (z ^ z >> np.uint32(15)) * np.uint32(0xD35A2D97)
-        z = z ^ z >> np.uint32(15)
-    kept = z >> np.uint32(1) >= int(0.4 * 2**31)
-    np.testing.assert_array_equal(mask(11, 0.4, variational=variational) > 0, kept)
+    want = kept(0.4, 11, OUTPUTS, 1, [0] * T if variational else range(1, T + 1), B, H)
+    np.testing.assert_array_equal(mask(11, 0.4, variational=variational) > 0, want)
 
 
 def test_masks_are_those_of_every_target(target, dtype):

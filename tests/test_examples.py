@@ -24,6 +24,7 @@ def load_example(name):
 
 apple = load_example("apple")
 tagging = load_example("tagging")
+vanishing = load_example("vanishing")
 
 # ---- apple.py ----
 
@@ -166,3 +167,87 @@ def test_bad_arguments_are_refused_before_training(argv, capsys):
     with pytest.raises(SystemExit):
         tagging.arguments(argv)
     assert argv[0] in capsys.readouterr().err
+
+
+# ---- vanishing.py ----
+
+
+@pytest.fixture(scope="module")
+def vanishing_found():
+    return vanishing.main(["--quick", "--figure", "none"])
+
+
+def test_vanishing_shows_what_vanishes_and_what_explodes(vanishing_found):
+    left = {name: vanishing.left(flow.dh)[-1] for name, flow in vanishing_found["start"].items()}
+    assert left["tanh"] < 1e-4 < left["GRU"] < left["LSTM"]
+    assert 0.1 < left["relu, W = 1"] < 1 < left["tanh, large W"]
+    rates = {name: flow.rate[0, 0] for name, flow in vanishing_found["start"].items()}
+    for name, rate in rates.items():
+        assert rate ** (vanishing.QUICK.steps[-1] - 1) == pytest.approx(left[name])
+
+
+def test_vanishing_explodes_without_clipping_alone(vanishing_found):
+    largest = {name: np.nanmax(losses) for name, losses in vanishing_found["clipped"].items()}
+    without = largest.pop("no clipping")
+    assert without > 1e6
+    assert max(largest.values()) < 10
+    assert len(largest) == 2
+
+
+def test_vanishing_table_and_repetition(vanishing_found, capsys):
+    again = vanishing.main(["--quick", "--figure", "none"])
+    shown = capsys.readouterr().out
+    for name in ("tanh, large W", "relu, W = 1", "LSTM", "GRU", "no clipping", "norm = 0.3", "copy memory"):
+        assert name in shown
+    assert shown.rstrip().splitlines()[-1].startswith("GRU")  # and no figure was written
+    for part in ("adding", "clipped", "copied"):
+        for name, losses in vanishing_found[part].items():
+            np.testing.assert_array_equal(again[part][name], losses)
+
+
+def test_vanishing_figure(vanishing_found, tmp_path):
+    pytest.importorskip("matplotlib", reason="the figure is drawn with matplotlib")
+    path = tmp_path / "figure.png"
+    vanishing.draw(vanishing_found, vanishing.QUICK, str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+
+
+def test_vanishing_without_matplotlib(monkeypatch, capsys, tmp_path):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(vanishing, "measure", lambda settings, seed: {})
+    monkeypatch.setattr(vanishing, "table", lambda found, settings: "the table")
+    vanishing.main(["--quick", "--figure", str(tmp_path / "figure.png")])
+    shown = capsys.readouterr().out
+    assert "the table" in shown
+    assert "pip install fastrnn[plot]" in shown
+
+
+def test_adding_asks_for_the_sum_of_one_number_of_each_half():
+    x, y = vanishing.adding(10).draw(np.random.default_rng(0))
+    marks = x[..., 1]
+    assert (marks[:5].sum(0) == 1).all()
+    assert (marks[5:].sum(0) == 1).all()
+    np.testing.assert_allclose(y[:, 0], (x[..., 0] * marks).sum(0))
+    task = vanishing.adding(10)
+    sums = np.concatenate([task.draw(np.random.default_rng(n))[1] for n in range(300)])
+    assert np.mean((sums - 1) ** 2) == pytest.approx(task.baseline, rel=0.03)
+
+
+def test_copy_memory_asks_for_what_came_first():
+    T, M = 7, vanishing.MEMORY
+    task = vanishing.copy_memory(T)
+    x, y = task.draw(np.random.default_rng(0))
+    ids, y = x.argmax(-1), y.reshape(T + 2 * M, -1)
+    np.testing.assert_array_equal(y[-M:], ids[:M])
+    assert ids[:M].min() >= 1
+    assert not y[:-M].any()
+    assert (ids[T + M - 1] == vanishing.SYMBOLS + 1).all()
+    assert (x.sum(-1) == 1).all()
+    assert not ids[M : T + M - 1].any()
+    assert not ids[T + M :].any()
+    guess = np.where(np.arange(vanishing.SYMBOLS + 1) > 0, 0.0, -np.inf)  # symbols alike, at the last M steps
+    z = np.where(
+        np.arange(len(y))[:, None] < T + M, np.eye(vanishing.SYMBOLS + 1)[0] * 99, np.maximum(guess, -99)
+    )
+    z = np.repeat(z[:, None], y.shape[1], axis=1).reshape(-1, vanishing.SYMBOLS + 1)
+    assert task.loss(z, y.reshape(-1)).value == pytest.approx(task.baseline)

@@ -258,7 +258,9 @@ def test_clean_runs_keep_their_bits(target, dtype, case, clip):
                 grads = net.backward(tape, dy, dstate, **options)
                 assert given is None or grads.flat is given
                 told = {
-                    name: np.asarray(a, np.float64) for name, a in vars(grads.stats).items() if a is not None
+                    name: np.asarray(a, np.float64)
+                    for name, a in grads.stats.to_dict().items()
+                    if a is not None
                 }
                 state = parts(grads.state, "dstate")
                 results.append({"y": y, **parts(after), "dx": grads.x, "flat": grads.flat, **state, **told})

@@ -103,7 +103,7 @@ def test_one_window_has_the_bits_of_a_plain_call(target, dtype, cell, pair, mask
     net = build(case, target, dtype)
     want, got = (f(net, case, *a, clip=clip, trace=True) for f, a in ((plain, ()), (truncated, (pair,))))
     compare_bits(got[0] | got[1], want[0] | want[1])
-    for name, value in vars(want[2]).items():
+    for name, value in want[2].to_dict().items():
         np.testing.assert_array_equal(getattr(got[2], name), value, err_msg=name)
 
 

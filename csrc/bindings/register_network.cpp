@@ -21,15 +21,15 @@ class ReleaseIf {
   std::optional<py::gil_scoped_release> release_;
 };
 
-// bfloat16: with products of rounded numbers, of float only
+// bfloat16: with products of rounded numbers, of float only. masked: for noise in the recurrence
 template <class T>
-const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell, bool bfloat16) {
+const Kernel<T>& find_kernel(const std::string& isa, const std::string& cell, bool bfloat16, bool masked) {
   const KernelTable& table = find_target(isa);
   const Kernels<T>* found = &kernels_of<T>(table);
   if constexpr (sizeof(T) == sizeof(float)) found = bfloat16 ? &table.bf16 : found;
-  const Kernels<T>& kernels = *found;
-  for (int k = 0; k < kernels.count; ++k)
-    if (cell == kernels.cells[k].cell) return kernels.cells[k];
+  const Kernel<T>* const kernels = masked ? found->masked : found->cells;
+  for (int k = 0; kernels && k < found->count; ++k)
+    if (cell == kernels[k].cell) return kernels[k];
   throw std::invalid_argument("no cell " + cell);
 }
 
@@ -49,9 +49,20 @@ template <class T>
 class PyNetwork {
  public:
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
-            const std::vector<int>& directions, int biases, bool learn_state, bool bfloat16, const std::string& isa)
-      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16),
-                                         {input_size, hidden_size, output_size, directions, biases, learn_state}),
+            const std::vector<int>& directions, int biases, bool learn_state,
+            const std::tuple<double, double, double>& noise, bool bfloat16, const std::string& isa)
+      : PyNetwork(cell,
+                  NetworkShape{input_size,
+                               hidden_size,
+                               output_size,
+                               directions,
+                               biases,
+                               learn_state,
+                               std::get<0>(noise),
+                               {std::get<1>(noise), std::get<2>(noise)}},
+                  bfloat16, isa) {}
+  PyNetwork(const std::string& cell, const NetworkShape& shape, bool bfloat16, const std::string& isa)
+      : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16, shape.masked()), shape),
         number_(++networks_made) {
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
@@ -216,7 +227,7 @@ class PyNetwork {
   static Dropout make_dropout(const py::object& given) {
     if (given.is_none()) return {};
     const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
-    return {outputs, variational, inputs, seed};
+    return {outputs, variational, inputs, seed, true};
   }
 
   // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
@@ -342,10 +353,10 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const PyTape<T>& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)
-      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool, bool,
-                    const std::string&>(),
+      .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool,
+                    const std::tuple<double, double, double>&, bool, const std::string&>(),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
-           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("bfloat16"), py::arg("isa"))
+           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("noise"), py::arg("bfloat16"), py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
       .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)

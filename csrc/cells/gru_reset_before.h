@@ -13,8 +13,10 @@ struct GruResetBefore : OnePhase {
   static constexpr bool kResetBefore = true;
   static constexpr int kGates = 3, kPre = 3, kUnit = 0, kState = 1, kSaved = 4;
   static constexpr int kMemory = 0, kCarried = 0;
+  static constexpr bool kRecurrent = true;
   static FR_FN constexpr int x_slot(int gate) { return gate; }  // r z n
   static FR_FN constexpr int h_slot(int gate) { return gate; }
+  static FR_FN constexpr int gate_slot(int gate) { return gate; }
   template <class V> using Unit = UnitParameters<V, kUnit>;
 
   template <class V>

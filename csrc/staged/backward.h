@@ -16,19 +16,19 @@
 #include "weight_gradients.h"
 FR_NAMESPACE_BEGIN
 namespace staged {
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 struct Backward {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, kMasked>;
   static constexpr int L = Map::L, G = Map::G;
 
   struct Scratch {
     Carve<T> carve;
     // of the team: rows of weights, unit parameters, dstates on their way from step to step, dh and what is H wide of
-    // the step, gradient of W_hh h of the first step of the segment after this one, norms of the step
-    T *W_ih, *W_hh, *W_reset, *W_hr, *unit, *carried, *dh, *wide, *entering;
+    // the step, gradient of W_hh h of the first step of the segment after this one, factors of h, norms of the step
+    T *W_ih, *W_hh, *W_reset, *W_hr, *unit, *carried, *dh, *wide, *entering, *factors;
     StepNorms* norms;
-    // of the thread: zeros, operands and results of the product at work, rows of the step
-    T* zeros = nullptr;
+    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work, rows of the step
+    T *zeros = nullptr, *fresh = nullptr;
     const T** in = nullptr;
     T** out = nullptr;
     const T** prev = nullptr;
@@ -43,10 +43,12 @@ struct Backward {
       dh = carve.take(d.B * map.h_padded());
       wide = carve.take(d.B * map.padded());
       entering = carve.take(d.B * Map::kDirect * map.padded());
+      factors = carve.take(kMasked ? d.B * map.h_padded() : 0);
       norms = carve.template take_as<StepNorms>(d.B);
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(zero_count(d));
+        fresh = carve.take(kMasked ? map.h_padded() + map.padded() : 0);
         in = carve.template take_as<const T*>(rows);
         out = carve.template take_as<T*>(rows);
         prev = carve.template take_as<const T*>(d.B);
@@ -59,13 +61,14 @@ struct Backward {
     return gates > map.state_ld() ? gates : map.state_ld();
   }
   static Index scratch_size(Dims d, int threads) {
-    return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec>::scratch_size(d, threads);
+    return Scratch(d, threads - 1, nullptr).carve.used + WeightGradients<Cell, Vec, kMasked>::scratch_size(d, threads);
   }
 
   const BackwardArgs<T>& args;
   const Team& team;
   const Dims d = args.dims;
   const Walk walk{args.dims, args.steps};
+  const Masks<T> masks{args.masks, walk};
   const Map map{args.dims};
   const Range share = walk.share(team.rank, team.size);
   const Scratch scratch{d, team.rank, args.scratch};
@@ -97,10 +100,12 @@ struct Backward {
     if (args.dx.p) pack_as_rows<Vec>(gate_rows<Cell>(true, w.W_ih, d.H, d.I, 0, G), scratch.W_ih, team);
     if constexpr (Map::kUnit > 0)
       if (team.rank == 0) pack_parameters<Cell, Vec>(d, w.unit, scratch.unit);
-    for (Index b = share.begin; b < share.end; ++b)
+    for (Index b = share.begin; b < share.end; ++b) {
+      if constexpr (kMasked) masks.dropout(b, d.P, map.h_padded(), scratch.factors + b * map.h_padded());
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * map.width(q) : nullptr, carried(b, q),
                          map.width(q));
+    }
   }
 
   // dh = W_hh^T (gradient of W_hh h) of step s for rows that take part in it and are not cut from it
@@ -114,20 +119,28 @@ struct Backward {
                   nullptr, scratch.out);
   }
 
-  // dL/dh of a row and step, controlled
+  // Factors of h (masked: what it is dropped by) at what W_hh has given back
+  FR_FN Vec through_mask(Vec dh, Index b, Index j) const {
+    return kMasked ? dh * Vec::load(scratch.factors + b * map.h_padded() + j) : dh;
+  }
+
+  // dL/dh of a row and step, controlled. Zoneout gives some of it to the h before.
   void arrive(Index s, Index b) const {
     const T* const dy = walk.at(args.dy, s, b);
     T *const sum = dh(b), *const carry = carried(b, 0);
+    if constexpr (kMasked) masks.zoneout(0, s, b, d.P, map.h_padded(), scratch.fresh);
     for (Index j = 0; j < d.P; j += L) {
-      Vec v = load_first(dy + j, d.P - j) + Vec::load(carry + j) + Vec::load(sum + j);
+      Vec v = load_first(dy + j, d.P - j) + Vec::load(carry + j) + through_mask(Vec::load(sum + j), b, j);
       if (args.control) {
         BlockControl<Vec> block{args.control, d.P - j};
-        v = block.control(v, block.norms.dh);
+        v = block.dh(v);
         add(scratch.norms[b], block);
       }
+      const Vec whole = v;
+      if constexpr (kMasked) v = v * Vec::load(scratch.fresh + j);
+      (kMasked ? whole - v : Vec(0)).store(carry + j);
       v.store(sum + j);
       if (Cell::kProjected) v.store(row(s, b) + map.dprojected_at() + j);
-      Vec(0).store(carry + j);
     }
   }
   static FR_FN void add(StepNorms& sum, BlockControl<Vec>& control) {
@@ -166,28 +179,35 @@ struct Backward {
     Norm<Vec>{1, d.H, padded}.backward(dm, gain(2 * G), at + map.memory_at(), at[map.scalars_at() + 2], to);
   }
 
-  void update_backward(T* at, const T* dh, const T* dmemory, Index b) const {
+  void update_backward(Index s, T* at, const T* dh, const T* dmemory, Index b) const {
+    const T* const fresh = scratch.fresh;
+    if constexpr (kMasked && Cell::kState > 1) masks.zoneout(1, s, b, d.H, padded, scratch.fresh);
     for (Index j = 0; j < d.H; j += L) {
       Units u;
-      Vec before[Cell::kState], dstate[Cell::kState];
+      Vec before[Cell::kState], dstate[Cell::kState], kept[Cell::kState];
       before[0] = Cell::kProjected ? Vec(0) : Vec::load(scratch.prev[b] + j);
       dstate[0] = Vec::load(dh + j);
       FR_UNROLL for (int q = 1; q < Cell::kState; ++q) {
         before[q] = Vec::load(scratch.prev[b] + map.state_at(q) + j);
         dstate[q] = Vec::load(carried(b, q) + j);
+        if constexpr (kMasked) {
+          kept[q] = (Vec(1) - Vec::load(fresh + j)) * dstate[q];
+          dstate[q] = Vec::load(fresh + j) * dstate[q];
+        }
       }
       output_backward(at, dstate[0], j, u);
       if constexpr (Cell::kNormMemory) u.dm = Vec::load(dmemory + j);
       dstate[Cell::kMemory] = Cell::kMemory == 0 ? u.dm : dstate[Cell::kMemory] + u.dm;
       if (args.control && Cell::kMemory > 0) {
         BlockControl<Vec> block{args.control, d.H - j};
-        dstate[Cell::kMemory] = block.control(dstate[Cell::kMemory], block.norms.dc);
+        dstate[Cell::kMemory] = block.dc(dstate[Cell::kMemory]);
         add(scratch.norms[b], block);
       }
       Cell::update_backward(u.saved, u.own, before, dstate, u.dpre);
       FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) u.dpre[s].store(at + s * padded + j);
-      if (!Cell::kProjected) dstate[0].store(carried(b, 0) + j);
-      FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q].store(carried(b, q) + j);
+      if (!Cell::kProjected) (kMasked ? Vec::load(carried(b, 0) + j) + dstate[0] : dstate[0]).store(carried(b, 0) + j);
+      FR_UNROLL for (int q = 1; q < Cell::kState; ++q)
+        (kMasked ? dstate[q] + kept[q] : dstate[q]).store(carried(b, q) + j);
     }
   }
 
@@ -204,9 +224,10 @@ struct Backward {
         Vec saved[Cell::kSaved], dpre[Cell::kPre], dh(0);
         FR_UNROLL for (int k = 0; k < Cell::kSaved; ++k) saved[k] = Vec::load(at + k * padded);
         FR_UNROLL for (int k = 0; k < Cell::kPre; ++k) dpre[k] = saved[k];
-        Cell::reset_backward(saved, Vec::load(scratch.prev[b] + j), Vec::load(wide(b) + j), dh, dpre);
+        const T* const h = kMasked ? row(s, b) + map.masked_at() : scratch.prev[b];
+        Cell::reset_backward(saved, Vec::load(h + j), Vec::load(wide(b) + j), dh, dpre);
         FR_UNROLL for (int k = 0; k < Cell::kPre; ++k) dpre[k].store(at + k * padded);
-        (Vec::load(carry) + dh).store(carry);
+        (Vec::load(carry) + through_mask(dh, b, j)).store(carry);
       }
   }
 
@@ -230,7 +251,7 @@ struct Backward {
     for (Index b = rows.begin; b < rows.end; ++b) {
       const T* const doutput = Cell::kProjected ? wide(b) : dh(b);
       if constexpr (Cell::kNormMemory) memory_backward(row(s, b), doutput, wide(b));
-      update_backward(row(s, b), doutput, wide(b), b);
+      update_backward(s, row(s, b), doutput, wide(b), b);
     }
     if constexpr (Cell::kResetBefore) reset_backward(s, rows);
     for (Index b = rows.begin; b < rows.end; ++b) {
@@ -261,7 +282,7 @@ struct Backward {
     for (Index b = share.begin; b < share.end; ++b) {
       T* const to = args.ds0[0] + walk.user_row(b) * d.P;
       for (Index j = 0; j < d.P; j += L)
-        store_first(to + j, Vec::load(dh(b) + j) + Vec::load(carried(b, 0) + j), d.P - j);
+        store_first(to + j, through_mask(Vec::load(dh(b) + j), b, j) + Vec::load(carried(b, 0) + j), d.P - j);
       for (int q = 1; q < Cell::kState; ++q)
         copy_or_zero<T>(carried(b, q), args.ds0[q] + walk.user_row(b) * d.H, d.H);
     }
@@ -301,7 +322,7 @@ struct Backward {
     else keep_first_step();
     team.barrier(team.context);
     if (args.dx.p) inputs();
-    WeightGradients<Cell, Vec>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
+    WeightGradients<Cell, Vec, kMasked>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
   }
 };
 }  // namespace staged

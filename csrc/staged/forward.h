@@ -15,17 +15,17 @@
 #include "norm.h"
 FR_NAMESPACE_BEGIN
 namespace staged {
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 struct Forward {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, kMasked>;
   static constexpr int L = Map::L, G = Map::G;
 
   struct Scratch {
     Carve<T> carve;
-    // of the team, inference only: rows of a chunk, states before and after a step
-    T *rows, *states;
-    // of the thread: zeros, operands and results of the product at work, rows of the step
-    T* zeros = nullptr;
+    // of the team: rows of a chunk and states before and after a step, inference only; factors of h
+    T *rows, *states, *factors;
+    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work, rows of the step
+    T *zeros = nullptr, *fresh = nullptr;
     const T** in = nullptr;
     T** out = nullptr;
     const T** prev = nullptr;
@@ -33,9 +33,11 @@ struct Forward {
       const Map map{d};
       rows = carve.take(training ? 0 : chunk_rows(d) * map.forward_ld());
       states = carve.take(training ? 0 : 2 * d.B * map.state_ld());
+      factors = carve.take(kMasked ? d.B * map.h_padded() : 0);
       const Index most = chunk_rows(d) > d.B ? chunk_rows(d) : d.B;
       for (int i = 0; i <= rank; ++i) {
         zeros = carve.take(map.state_ld());
+        fresh = carve.take(kMasked ? map.state_ld() : 0);
         in = carve.template take_as<const T*>(most);
         out = carve.template take_as<T*>(most);
         prev = carve.template take_as<const T*>(d.B);
@@ -50,6 +52,7 @@ struct Forward {
   const Team& team;
   const Dims d = args.dims;
   const Walk walk{args.dims, args.steps};
+  const Masks<T> masks{args.masks, walk};
   const Map map{args.dims};
   const Range share = walk.share(team.rank, team.size);
   const Scratch scratch{d, args.tape != nullptr, team.rank, args.scratch};
@@ -89,11 +92,30 @@ struct Forward {
       T* const at = row(s, chunk, b);
       scratch.in[b] = scratch.prev[b] = walk.cut(s, b) ? scratch.zeros : before + b * map.state_ld();
       scratch.out[b] = at + map.h_at();
+      if constexpr (kMasked) scratch.in[b] = mask(b, at + map.masked_at());
       for (int slot = 0; !Map::kNorm && slot < Cell::kPre; ++slot)
         if (gate_of_slot<Cell>(true, slot) < 0) copy_or_zero<T>(nullptr, at + slot * padded, padded);
     }
     multiply<Vec>(d.B, RowOperand<T>{scratch.in, d.P}, args.packed + map.W_hh_at(), Map::kDirect * padded, rows,
                   Map::kNorm ? nullptr : scratch.out, scratch.out);
+  }
+
+  const T* mask(Index b, T* to) const {
+    const T* const factors = scratch.factors + b * map.h_padded();
+    for (Index j = 0; j < d.P; j += L) (Vec::load(scratch.prev[b] + j) * Vec::load(factors + j)).store(to + j);
+    return to;
+  }
+  void find_fresh(Index s, Index b) const {
+    for (int q = 0; q < Cell::kState; ++q) {
+      const Index n = map.width(q);
+      masks.zoneout(q, s, b, n, Map::blocks_of(n) * L, scratch.fresh + map.state_at(q));
+    }
+  }
+  // A number of state q as it goes on
+  FR_FN Vec zoned(Vec value, int q, const T* prev, Index j) const {
+    if (!kMasked) return value;
+    const Index at = map.state_at(q) + j;
+    return zone(Vec::load(scratch.fresh + at), value, Vec::load(prev + at));
   }
 
   FR_FN void load_pre(const T* at, Index j, Vec (&pre)[Cell::kPre]) const {
@@ -143,20 +165,21 @@ struct Forward {
       Cell::update(pre, load_parameters<Cell, Vec>(unit, padded, j), state, saved);
       const Vec memory = state[Cell::kMemory];
       memory.store(at + map.memory_at() + j);
-      FR_UNROLL for (int q = 1; q < Cell::kState; ++q) state[q].store(after + map.state_at(q) + j);
-      if (!Cell::kNormMemory) output(memory, state, saved, j, at, after, y);
+      FR_UNROLL for (int q = 1; q < Cell::kState; ++q) zoned(state[q], q, prev, j).store(after + map.state_at(q) + j);
+      if (!Cell::kNormMemory) output(memory, state, saved, j, at, prev, after, y);
       FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s].store(at + s * padded + j);
     }
   }
 
-  FR_FN void output(Vec m, Vec (&state)[Cell::kState], Vec (&saved)[Cell::kSaved], Index j, T* at, T* after, T* y) const {
+  FR_FN void output(Vec m, Vec (&state)[Cell::kState], Vec (&saved)[Cell::kSaved], Index j, T* at, const T* prev, T* after, T* y) const {
     Cell::output(m, state, saved);
     if (Cell::kProjected) return state[0].store(at + map.output_at() + j);
-    state[0].store(after + j);
-    store_first(y + j, state[0], d.H - j);
+    const Vec h = zoned(state[0], 0, prev, j);
+    h.store(after + j);
+    store_first(y + j, h, d.H - j);
   }
 
-  void output_of_norm(T* at, T* after, T* y) const {
+  void output_of_norm(T* at, const T* prev, T* after, T* y) const {
     T* const memory = at + map.memory_at();
     at[map.scalars_at() + 2] = Norm<Vec>{1, d.H, padded}.normalise(memory);
     for (Index j = 0; j < d.H; j += L) {
@@ -164,7 +187,7 @@ struct Forward {
       FR_UNROLL for (int q = 0; q < Cell::kState; ++q) state[q] = Vec(0);
       FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(at + s * padded + j);
       const Vec m = fma(load(gain(2 * G), j), Vec::load(memory + j), load(gain(2 * G + 1), j));
-      output(m, state, saved, j, at, after, y);
+      output(m, state, saved, j, at, prev, after, y);
       FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s].store(at + s * padded + j);
     }
   }
@@ -175,7 +198,14 @@ struct Forward {
       scratch.out[b] = after + b * map.state_ld();
     }
     multiply<Vec>(d.B, RowOperand<T>{scratch.in, d.H}, args.packed + map.W_hr_at(), d.P, rows, nullptr, scratch.out);
-    for (Index b = rows.begin; b < rows.end; ++b) copy_or_zero<T>(scratch.out[b], walk.at(args.y, s, b), d.P);
+    for (Index b = rows.begin; b < rows.end; ++b) {
+      if constexpr (kMasked) {
+        find_fresh(s, b);
+        for (Index j = 0; j < d.P; j += L)
+          zoned(Vec::load(scratch.out[b] + j), 0, scratch.prev[b], j).store(scratch.out[b] + j);
+      }
+      copy_or_zero<T>(scratch.out[b], walk.at(args.y, s, b), d.P);
+    }
   }
 
   void step(Index s, Index chunk) const {
@@ -187,18 +217,21 @@ struct Forward {
     if constexpr (Cell::kResetBefore) reset_product(s, chunk, rows);
     for (Index b = rows.begin; b < rows.end; ++b) {
       T *const at = row(s, chunk, b), *const y = walk.at(args.y, s, b), *const to = after + b * map.state_ld();
+      if constexpr (kMasked) find_fresh(s, b);
       update(at, scratch.prev[b], to, y);
-      if constexpr (Cell::kNormMemory) output_of_norm(at, to, y);
+      if constexpr (Cell::kNormMemory) output_of_norm(at, scratch.prev[b], to, y);
     }
     if constexpr (Cell::kProjected) project(s, chunk, rows, after);
   }
 
   void begin() const {
     copy_padded<Vec, T>(nullptr, scratch.zeros, map.state_ld());
-    for (Index b = share.begin; b < share.end; ++b)
+    for (Index b = share.begin; b < share.end; ++b) {
+      if constexpr (kMasked) masks.dropout(b, d.P, map.h_padded(), scratch.factors + b * map.h_padded());
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.s0[q] ? args.s0[q] + walk.user_row(b) * map.width(q) : nullptr,
                          states_before(0) + b * map.state_ld() + map.state_at(q), map.width(q));
+    }
   }
 
   void end() const {

@@ -9,6 +9,7 @@
 //              memory            what output() sees, before gains where it is normalised
 //              reset             what the last gate multiplies                                         (kResetBefore)
 //              output            what W_hr multiplies                                                  (kProjected)
+//              masked            h as it is multiplied, where some of it is dropped                    (kMasked)
 //              scalars           1 / standard deviation of each norm
 //            and of backward only:
 //              dx, dh            gradients of W_ih x and W_hh h                                        (kNormPre)
@@ -18,17 +19,21 @@
 //   packed   weights as columns of B [panel][k][column block][lane], bias [slot][padded H], unit parameters likewise
 #pragma once
 #include "../backward.h"
+#include "masks.h"
 FR_NAMESPACE_BEGIN
 namespace staged {
 constexpr int kPanel = 4;  // column blocks of a panel, of any product
 
-template <class Cell, class Vec>
+// kMasked: with StateMasks (api.h), also of cells of one phase
+template <class Cell, class Vec, bool kMasked>
 struct Layout {
   using T = typename Vec::Scalar;
   static constexpr int L = Vec::kLanes, G = Cell::kGates;
   static constexpr bool kNorm = Cell::kNormPre;
   static constexpr int kX = first_slot<Cell>(true), kH = first_slot<Cell>(false);  // first slot fed by x, by h
-  static constexpr int kDirect = Cell::kResetBefore ? G - 1 : G;  // gates that multiply h itself
+  static constexpr int kDirect = !Cell::kRecurrent    ? 0
+                                 : Cell::kResetBefore ? G - 1
+                                                      : G;  // gates that multiply h itself
   static constexpr int kUnit = kUnitParameters<Cell>;
   static constexpr int kNorms = Cell::kUnit;  // the first unit parameter that is of a norm
   static_assert(Cell::kSaved >= Cell::kPre, "dpre overwrites saved");
@@ -45,7 +50,8 @@ struct Layout {
   FR_FN Index memory_at() const { return (Cell::kSaved + (kNorm ? 2 * G : 0)) * padded(); }
   FR_FN Index reset_at() const { return memory_at() + padded(); }
   FR_FN Index output_at() const { return reset_at() + Cell::kResetBefore * padded(); }
-  FR_FN Index scalars_at() const { return output_at() + Cell::kProjected * padded(); }
+  FR_FN Index masked_at() const { return output_at() + Cell::kProjected * padded(); }
+  FR_FN Index scalars_at() const { return masked_at() + kMasked * h_padded(); }
   FR_FN Index forward_ld() const { return scalars_at() + (kNorm || Cell::kNormMemory ? blocks_of(3) * L : 0); }
   FR_FN Index dx_at() const { return kNorm ? forward_ld() : x_at(); }
   FR_FN Index dh_at() const { return kNorm ? forward_ld() + G * padded() : h_at(); }
@@ -60,7 +66,7 @@ struct Layout {
   // packed: W_ih, rows of W_hh that multiply h, those that multiply reset(), W_hr, bias, unit parameters
   FR_FN Index W_hh_at() const { return G * padded() * dims.I; }
   FR_FN Index W_reset_at() const { return W_hh_at() + kDirect * padded() * dims.P; }
-  FR_FN Index W_hr_at() const { return W_reset_at() + (G - kDirect) * padded() * dims.H; }
+  FR_FN Index W_hr_at() const { return W_reset_at() + Cell::kResetBefore * padded() * dims.H; }
   FR_FN Index bias_at() const { return W_hr_at() + (Cell::kProjected ? h_padded() * dims.H : 0); }
   FR_FN Index unit_at() const { return bias_at() + Cell::kPre * padded(); }
   FR_FN Index packed_size() const { return unit_at() + kUnit * padded(); }
@@ -164,9 +170,9 @@ FR_FN UnitParameters<Vec, Cell::kUnit> load_parameters(const T* packed, Index pa
 }
 
 // All that forward needs
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 void pack_all(Dims d, const Weights<const T>& w, T* packed, const Team& team) {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, kMasked>;
   constexpr int G = Map::G, direct = Map::kDirect;
   const Map map{d};
   pack_as_columns<Vec>(gate_rows<Cell>(true, w.W_ih, d.H, d.I, 0, G), packed, team);

@@ -13,9 +13,9 @@
 #include "layout.h"
 FR_NAMESPACE_BEGIN
 namespace staged {
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 struct WeightGradients {
-  using Map = Layout<Cell, Vec>;
+  using Map = Layout<Cell, Vec, kMasked>;
   static constexpr int L = Map::L, G = Map::G;
   static constexpr int kTileRows = rows_per_tile(kPanel);
   static constexpr int kTerms = 2 + Cell::kResetBefore + Cell::kProjected;
@@ -39,9 +39,9 @@ struct WeightGradients {
     // units, B of a chunk. What stays for the next segment comes before what depends on R.
     T *slot_sums, *unit_sums, *B;
     GradientSums* sums;
-    // of the thread: zeros, a packed panel of A, rows of a chunk
+    // of the thread: zeros, a packed panel of A, rows of a chunk, states before their steps
     T *zeros = nullptr, *A = nullptr;
-    const T** rows = nullptr;
+    const T **rows = nullptr, **prev = nullptr;
     Scratch(const Dims& d, int rank, T* p) : carve{p} {
       const Map map{d};
       const Index most = smaller(d.R, kMostChunkRows), units = Map::blocks_of(d.H), h = Map::blocks_of(d.P);
@@ -53,6 +53,7 @@ struct WeightGradients {
         zeros = carve.take(map.state_ld());
         A = carve.take(kPanel * L * most);
         rows = carve.template take_as<const T*>(kTerms * most);
+        prev = carve.template take_as<const T*>(most);
       }
     }
   };
@@ -104,8 +105,9 @@ struct WeightGradients {
     for (Index k = chunk.rows() - 1; k >= 0; --k, at.next()) {
       const T* const row = args.tape + at.row * map.ld();
       terms[0].B[k] = walk.at(args.x, at.step, at.b);
-      terms[1].B[k] =
+      scratch.prev[k] =
           walk.cut(at.step, at.b) ? scratch.zeros : states + (walk.row_before(at.step) + at.b) * map.state_ld();
+      terms[1].B[k] = kMasked ? row + map.masked_at() : scratch.prev[k];
       if constexpr (Cell::kResetBefore) terms[2].B[k] = row + map.reset_at();
       if constexpr (Cell::kProjected) terms[kTerms - 1].B[k] = row + map.output_at();
     }
@@ -189,25 +191,39 @@ struct WeightGradients {
         dpre[s] = Vec::load(at + s * padded);
         sums[s] = sums[s] + dpre[s];
       }
-      if constexpr (Map::kUnit > 0) add_unit_gradients(at, dpre, unit_sums);
+      if constexpr (Map::kUnit > 0) add_norm_gradients(at, dpre, unit_sums);
+      if constexpr (Cell::kUnit > 0) add_unit_gradients(at, dpre, scratch.prev[chunk.end - 1 - k] + j, k, j, unit_sums);
     }
     FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) sums[s].store(slots + s * padded);
     if constexpr (Map::kUnit > 0)
       FR_UNROLL for (int p = 0; p < Map::kUnit; ++p) unit_sums[p].store(units + p * padded);
   }
 
-  FR_FN void add_unit_gradients(const T* at, const Vec (&dpre)[Cell::kPre],
+  // Of the cell itself
+  FR_FN void add_unit_gradients(const T* at, const Vec (&dpre)[Cell::kPre], const T* prev, Index row, Index j,
                                 UnitParameters<Vec, Map::kUnit>& sums) const {
-    static_assert(Cell::kUnit == 0, "no cell run in stages has unit parameters of its own");
+    Vec before[Cell::kState], after[Cell::kState];
+    UnitParameters<Vec, Cell::kUnit> share;
+    FR_UNROLL for (int q = 0; q < Cell::kState; ++q) {
+      before[q] = Vec::load(prev + map.state_at(q));
+      after[q] = Vec::load(states + (d.B + row) * map.state_ld() + map.state_at(q) + j);
+    }
+    after[Cell::kMemory] = Vec::load(at + map.memory_at());  // as the output saw it: zoneout comes later
+    Cell::unit_gradients(dpre, before, after, share);
+    FR_UNROLL for (int p = 0; p < Cell::kUnit; ++p) sums[p] = sums[p] + share[p];
+  }
+
+  FR_FN void add_norm_gradients(const T* at, const Vec (&dpre)[Cell::kPre],
+                                UnitParameters<Vec, Map::kUnit>& sums) const {
     if constexpr (Cell::kNormPre)
       FR_UNROLL for (int c = 0; c < G; ++c) {
-        sums[c] = sums[c] + dpre[Map::kX + c] * Vec::load(at + map.x_at() + c * padded);
-        sums[G + c] = sums[G + c] + dpre[Map::kH + c] * Vec::load(at + map.h_at() + c * padded);
+        sums[Map::kNorms + c] = sums[Map::kNorms + c] + dpre[Map::kX + c] * Vec::load(at + map.x_at() + c * padded);
+        sums[Map::kNorms + G + c] = sums[Map::kNorms + G + c] + dpre[Map::kH + c] * Vec::load(at + map.h_at() + c * padded);
       }
     if constexpr (Cell::kNormMemory) {
       const Vec dm = Vec::load(at + map.dmemory_at());
-      sums[2 * G] = sums[2 * G] + dm * Vec::load(at + map.memory_at());
-      sums[2 * G + 1] = sums[2 * G + 1] + dm;
+      sums[Map::kNorms + 2 * G] = sums[Map::kNorms + 2 * G] + dm * Vec::load(at + map.memory_at());
+      sums[Map::kNorms + 2 * G + 1] = sums[Map::kNorms + 2 * G + 1] + dm;
     }
   }
 

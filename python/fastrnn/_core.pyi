@@ -69,6 +69,7 @@ class _Network:
         directions: list[int],
         biases: int,
         learn_state: bool,
+        noise: tuple[float, float, float],
         bfloat16: bool,
         isa: str,
     ) -> None: ...

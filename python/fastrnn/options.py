@@ -19,8 +19,8 @@ BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 
 # Attributes of a net that its repr names where they are not the default
 _SHOWN = (
-    "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "learn_state", "init",
-    "t_max", "forget_bias",
+    "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "recurrent_dropout",
+    "zoneout", "learn_state", "init", "t_max", "forget_bias",
 )  # fmt: skip
 
 
@@ -34,6 +34,8 @@ class LayerOptions(TypedDict, total=False):
     dropout: float
     variational: bool
     input_dropout: float
+    recurrent_dropout: float
+    zoneout: float | tuple[float, float]
     learn_state: bool
     init: str
     t_max: int | None
@@ -68,16 +70,17 @@ class Dropout(NamedTuple):
     dropout: float
     variational: bool
     input_dropout: float
+    noise: tuple[float, float, float]  # in the recurrence: recurrent_dropout, zoneout of h and of c
 
     def __bool__(self) -> bool:
-        return self.dropout > 0 or self.input_dropout > 0
+        return self.dropout > 0 or self.input_dropout > 0 or any(self.noise)
 
     def draw(self, seed: object, training: bool, rng: Any) -> tuple[float, bool, float, int] | None:
         """What the kernels need to know for one forward call; the seed from `rng` where none is given."""
         chosen = _check.dropout_seed(seed, bool(self), training)
         if not (self and training):
             return None
-        return (*self, int(rng.integers(2**63)) if chosen is None else chosen)
+        return (*self[:3], int(rng.integers(2**63)) if chosen is None else chosen)
 
 
 DEFAULTS: Mapping[str, Any] = {
@@ -88,6 +91,8 @@ DEFAULTS: Mapping[str, Any] = {
     "dropout": 0.0,
     "variational": False,
     "input_dropout": 0.0,
+    "recurrent_dropout": 0.0,
+    "zoneout": 0.0,
     "learn_state": False,
     "init": "uniform",
     "t_max": None,
@@ -133,13 +138,19 @@ def biases(bias: object) -> int:
     return BIASES[bias]
 
 
-def dropout(chosen: Mapping[str, Any], num_layers: int) -> Dropout:
+def dropout(chosen: Mapping[str, Any], num_layers: int, cell: str, states: tuple[str, ...]) -> Dropout:
     """The probabilities and the form of the masks."""
     found = Dropout(
         _check.probability("dropout", chosen["dropout"]),
         _check.flag("variational", chosen["variational"]),
         _check.probability("input_dropout", chosen["input_dropout"]),
+        (
+            _check.probability("recurrent_dropout", chosen["recurrent_dropout"]),
+            *_check.zoneout(chosen["zoneout"], cell, states),
+        ),
     )
+    if found.noise[0] and cell.startswith("indrnn"):
+        raise ValueError("recurrent_dropout drops what W_hh multiplies, but an IndRNN has none")
     if found.dropout and num_layers == 1:
         raise ValueError("dropout acts between layers, but num_layers is 1")
     if found.variational and not found.dropout:

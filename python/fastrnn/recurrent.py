@@ -59,15 +59,20 @@ class Recurrent(Parameters):
         self.bias: bool | str = chosen["bias"]
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
-        self._dropout = options.dropout(chosen, self.num_layers)
-        self.dropout, self.variational, self.input_dropout = self._dropout
+        self._dropout = options.dropout(chosen, self.num_layers, cell, self._STATES)
+        self.dropout, self.variational, self.input_dropout, noise = self._dropout
+        self.recurrent_dropout = noise[0]
+        self.zoneout: float | tuple[float, float] = (
+            noise[1:] if isinstance(chosen["zoneout"], (tuple, list)) else noise[1]
+        )
         self.learn_state = _check.flag("learn_state", chosen["learn_state"])
         start = options.start(chosen, cell)
         self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
         self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
-        if self.bfloat16 and not_in_bfloat16:
-            _check.one_of("dtype='bfloat16'", not_in_bfloat16)
+        noisy = "recurrent_dropout" if noise[0] else "zoneout" if any(noise) else None
+        if self.bfloat16 and (not_in_bfloat16 or noisy):
+            _check.one_of("dtype='bfloat16'", str(not_in_bfloat16 or noisy))
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         self._begin(start, self._rng)
@@ -84,11 +89,13 @@ class Recurrent(Parameters):
         self._net: Any = network(
             self.cell, self.input_size, self.hidden_size, self._h_size,
             [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
-            self.bfloat16, isa,
+            self._dropout.noise, self.bfloat16, isa,
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
-            suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # learned states are of no layer
+            suffix = (
+                "" if layer < 0 else f"_l{layer}" + "_reverse" * direction
+            )  # learned states are of no layer
             if role != "unit":
                 self._layout[role + suffix] = shape, offset
                 continue
@@ -203,7 +210,9 @@ class Recurrent(Parameters):
         if bptt is not None:
             from .truncated import forward
 
-            _check.alone("bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates)
+            _check.alone(
+                "bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates
+            )
             return forward(
                 self, x, state, bptt, lengths=lengths, reset=reset, training=training,
                 max_workspace=max_workspace, error_if_nonfinite=error_if_nonfinite,
@@ -307,7 +316,7 @@ class Recurrent(Parameters):
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B)
+        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,10 +41,38 @@ class Stats:
     stored_norm: float
     scale: float = 1.0
     clamped: float | None = None
-    step_clamped: _Array | None = None
-    step_scaled: _Array | None = None
-    dh: _Array | None = None
-    dc: _Array | None = None
+    _measured: Callable[[], Mapping[str, _Array]] = field(
+        default=dict, repr=False
+    )  # arrays, made when asked for
+
+    @cached_property
+    def _of_steps(self) -> Mapping[str, _Array]:
+        return self._measured()
+
+    @property
+    def step_clamped(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("step_clamped")
+
+    @property
+    def step_scaled(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("step_scaled")
+
+    @property
+    def dh(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("dh")
+
+    @property
+    def dc(self) -> _Array | None:
+        """(L,D,T)"""
+        return self._of_steps.get("dc")
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it by name, None where it was not measured."""
+        names = ("norm", "stored_norm", "scale", "clamped", "step_clamped", "step_scaled", "dh", "dc")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -197,7 +198,7 @@ class _Total:
         own: dict[str, Any] = {
             name: values[..., window.losses - window.begin :] for name, values in _of_steps(part.stats)
         }
-        self._stats.append(replace(part.stats, **own))
+        self._stats.append(replace(part.stats, _measured=partial(dict, own)))
 
     def gradients(self, flat: _Array | None, limits: control.Limits) -> Gradients:
         """All of it, added to `flat` if there is one, then clamped as in one call."""
@@ -217,7 +218,8 @@ class _Total:
             name: np.concatenate([getattr(s, name) for s in self._stats], axis=2)
             for name, _ in _of_steps(self._stats[0])
         }
-        return Gradients(self._dx, self._state, self._net._views(flat), flat, replace(stats, **steps))
+        stats = replace(stats, _measured=partial(dict, steps))
+        return Gradients(self._dx, self._state, self._net._views(flat), flat, stats)
 
 
 def forward(

@@ -19,6 +19,7 @@ struct Options {
   bool bias, states, strided;     // states: s0 and dsT are given, else null. strided: x, y, dy, dx
   bool dx, add_dx;
   uint64_t seed;
+  bool controlled = false;  // dh and dc clipped in every way, and measured
 
   std::string text() const {
     return check::text("T=%td B=%td I=%td H=%td%s%s%s%s%s%s%s%s seed=%llu", T, B, I, H, lengths ? " lengths" : "",
@@ -44,6 +45,8 @@ template <class T>
 struct KernelCase {
   const Options o;
   const Index P;  // less than H where the cell projects it and there is room
+  const bool masked;  // whether the kernel is made for noise in the recurrence; every fifth call is inference
+  const fastrnn::StateMasks masks{0.3, {0.2, 0.4}, o.seed % 5 != 0, o.seed, 3};
   check::Random random;
   const std::vector<Index> lengths;          // empty: none
   const std::vector<unsigned char> resets;   // (T,B), empty: none
@@ -53,18 +56,20 @@ struct KernelCase {
   Guarded<T> weights[6], gradients_before[6];  // in the order of Weights
 
   KernelCase(const fastrnn::Kernel<T>& kernel, const Options& options)
-      : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H), random{options.seed},
+      : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H),
+        masked(std::string(kernel.id).find("_masked_") != std::string::npos), random{options.seed},
         lengths(o.lengths ? random_lengths(random, o.T, o.B) : std::vector<Index>()), resets(random_resets()),
         batch(o.T, o.B, o.lengths ? lengths.data() : nullptr, o.reset ? resets.data() : nullptr),
         x(o.T, o.B, o.I, o.strided), dy(o.T, o.B, P, o.strided), dx_before(o.T, o.B, o.I, false) {
     for (int q = 0; q < kernel.states; ++q)
       s0[q] = Guarded<T>(o.B * width(q), 1), dsT[q] = Guarded<T>(o.B * width(q), 1);
     const Index rows = kernel.gates * o.H, bias = o.bias ? rows : 0;
-    const Index sizes[6] = {
-        rows * o.I, kernel.recurrent ? rows * P : 0, bias, bias, kernel.unit_parameters * o.H, kernel.projects ? P * o.H : 0};
+    const Index sizes[6] = {rows * o.I, kernel.recurrent ? rows * P : 0, bias,
+                            bias,       kernel.unit_parameters * o.H,    kernel.projects ? P * o.H : 0};
     for (int k = 0; k < 6; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
   }
 
+  const fastrnn::StateMasks* state_masks() const { return masked ? &masks : nullptr; }
   std::vector<unsigned char> random_resets() {
     std::vector<unsigned char> marks(size_t(o.reset ? o.T * o.B : 0));
     for (unsigned char& mark : marks) mark = random.chance(0.3) ? static_cast<unsigned char>(1 + random.below(255)) : 0;
@@ -73,7 +78,6 @@ struct KernelCase {
 
   Index width(int state) const { return state ? o.H : P; }
   bool fresh() const { return o.seed % 3 == 0; }  // gradients are written over what was never set
-  bool controlled() const { return o.seed % 2 == 0; }  // clipped in every way, and measured
   Index length(Index b) const { return o.lengths ? lengths[size_t(b)] : o.T; }
   fastrnn::Dims dims() const { return batch.dims(o.I, o.H, P); }
   fastrnn::Steps steps() const { return batch.steps(o.reversed); }
@@ -147,6 +151,7 @@ class KernelRun {
     if (training) tape_ = Guarded<T>(kernel_.tape_size(case_.dims()));
     const std::vector<T> packed_before = packed_.copy();
     fastrnn::ForwardArgs<T> args{};
+    args.masks = case_.state_masks();
     args.dims = case_.dims(), args.steps = case_.steps(), args.packed = packed_.data();
     args.x = case_.x.template rows<const T>(), args.y = y.template rows<T>();
     args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
@@ -193,15 +198,16 @@ class KernelRun {
     const Guarded<T> scratch(kernel_.backward_scratch_size(case_.dims(), sharing_.threads));
     fastrnn::GradientSums sums = {-1, -1, -1};
     fastrnn::BackwardArgs<T> args{};
+    args.masks = case_.state_masks();
     args.dims = case_.dims(), args.steps = case_.steps(), args.tape = tape_.data(), args.scratch = scratch.data();
     args.weights = case_.template as_weights<const T>(case_.weights);
     args.gradients = case_.template as_weights<T>(gradients), args.sums = &sums,
-    args.value = T(case_.controlled() ? 1.5 : INFINITY);
+    args.value = T(o.controlled ? 1.5 : INFINITY);
     Guarded<double> norms(4 * o.T * o.B);
     for (Index k = 0; k < norms.size(); ++k) norms[k] = 0;
     const fastrnn::StepControl<T> control{T(1.5), 0.8 * std::sqrt(double(o.H)), true,
                                           reinterpret_cast<fastrnn::StepNorms*>(norms.data())};
-    args.control = case_.controlled() ? &control : nullptr;
+    args.control = o.controlled ? &control : nullptr;
     args.fresh = case_.fresh();
     args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
     args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
@@ -224,10 +230,6 @@ class KernelRun {
     dx.check("dx"), scratch.check("backward scratch"), tape_.check("tape"), packed_.check("packed");
     norms.check("norms");
     std::vector<Result<T>> results;
-    for (int part = 0; part < 3; ++part) {  // dh, dc, clamped; the count jumps where a number is at the limit
-      results.push_back({check::text("norms[%d]", part), {}, true});
-      for (Index k = part; k < norms.size(); k += 4) results.back().values.push_back(T(norms[k]));
-    }
     if (o.dx) results.push_back({"dx", dx.copy(), true});
     add_states(results, "ds0", ds0, true);
     const char* const names[6] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit", "dW_hr"};
@@ -236,6 +238,11 @@ class KernelRun {
       gradients[k].check(names[k]);
       results.push_back({names[k], gradients[k].copy(), true});
       for (T value : results.back().values) squares += double(value) * double(value);
+    }
+    for (int part = 0; o.controlled && part < 3;
+         ++part) {  // dh, dc, clamped; the count jumps where a number is at the limit
+      results.push_back({check::text("norms[%d]", part), {}, true});
+      for (Index k = part; k < norms.size(); k += 4) results.back().values.push_back(T(norms[k]));
     }
     CHECK(std::fabs(sums.after - squares) <= 1e-12 * squares,
           "the squares sum to %.17g, of the gradients as stored %.17g", sums.after, squares);

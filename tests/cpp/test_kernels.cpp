@@ -38,6 +38,13 @@ const Kernels<typename Precision::T>& kernels_of(const std::string& isa) {
   return find_target(isa).*Precision::kernels;
 }
 
+// Kernel number n of a table: each cell, then each for noise in the recurrence
+template <class Precision>
+const Kernel<typename Precision::T>& kernel_of(const std::string& isa, int n) {
+  const Kernels<typename Precision::T>& all = kernels_of<Precision>(isa);
+  return n < all.count ? all.cells[n] : all.masked[n - all.count];
+}
+
 // The error allowed, relative to the largest number of the tensor, or at T = 1 to each number or the root mean square,
 // whichever is larger; numbers below 1/8 came about by cancellation. It grows with the logarithm of the number of
 // products on the way to one number, as in tests/tolerance.py; the rows of the batch are on the way to a gradient.
@@ -95,11 +102,11 @@ std::vector<std::string> targets() {
 template <class Precision>
 void check_against_reference(int cell, const Options& options) {
   using T = typename Precision::T;
-  KernelCase<T> c(kernels_of<Precision>("reference").cells[cell], options);
+  KernelCase<T> c(kernel_of<Precision>("reference", cell), options);
   c.fill_random();
   std::vector<Result<T>> want;
   for (const std::string& isa : targets()) {
-    const Kernel<T>& kernel = kernels_of<Precision>(isa).cells[cell];
+    const Kernel<T>& kernel = kernel_of<Precision>(isa, cell);
     const check::Case scope("%s %s", kernel.id, options.text().c_str());
     KernelRun<T> run(kernel, c);
     const std::vector<Result<T>> outputs = run.forward(true);
@@ -115,7 +122,7 @@ void check_teams(int cell, const Options& options) {
   using T = typename Precision::T;
   constexpr Sharing teams[] = {{2, false}, {2, true}, {3, false}, {3, true}, {7, false}, {7, true}};
   for (const std::string& isa : targets()) {
-    const Kernel<T>& kernel = kernels_of<Precision>(isa).cells[cell];
+    const Kernel<T>& kernel = kernel_of<Precision>(isa, cell);
     const check::Case scope("%s %s", kernel.id, options.text().c_str());
     KernelCase<T> c(kernel, options);
     c.fill_random();
@@ -138,7 +145,7 @@ template <class Precision>
 void check_segments(int cell, const Options& options) {
   using T = typename Precision::T;
   for (const std::string& isa : targets()) {
-    const Kernel<T>& kernel = kernels_of<Precision>(isa).cells[cell];
+    const Kernel<T>& kernel = kernel_of<Precision>(isa, cell);
     const check::Case scope("%s %s", kernel.id, options.text().c_str());
     KernelCase<T> c(kernel, options);
     c.fill_random();
@@ -163,14 +170,21 @@ void check_segments(int cell, const Options& options) {
 }
 
 template <class Precision>
+int all_kernels() {
+  const Kernels<typename Precision::T>& reference = kernels_of<Precision>("reference");
+  return reference.masked ? 2 * reference.count : reference.count;
+}
+
+template <class Precision>
 void check_names() {
   using T = typename Precision::T;
-  const int count = kernels_of<Precision>("reference").count;
+  const int count = kernels_of<Precision>("reference").count, all = all_kernels<Precision>();
   for (const std::string& isa : targets()) {
     CHECK(kernels_of<Precision>(isa).count == count, "%s has other cells than the reference", isa.c_str());
-    for (int cell = 0; cell < count; ++cell) {
-      const Kernel<T>& kernel = kernels_of<Precision>(isa).cells[cell];
-      const std::string id = std::string(kernel.cell) + "_" + Precision::name + "__", found = kernel.id;
+    for (int cell = 0; cell < all; ++cell) {
+      const Kernel<T>& kernel = kernel_of<Precision>(isa, cell);
+      const std::string kind = cell < count ? "_" : "_masked_";
+      const std::string id = kernel.cell + kind + Precision::name + "__", found = kernel.id;
       // An avx512 without instructions for bfloat16 leaves it to avx2, one with them has kernels of its own.
       const bool other = isa == "avx512" && id.find("bf16") != std::string::npos;
       CHECK(found == id + isa || (other && (found == id + "avx512bf16" || found == id + "avx2")), "%s is no %s%s",
@@ -185,6 +199,7 @@ Options random_options(Index T, Index B, Index I, Index H, uint64_t seed) {
   const auto coin = [&random] { return random.chance(0.5); };
   Options o{T, B, I, H, coin(), coin(), coin(), coin(), coin(), coin(), random.chance(0.8), coin(), seed};
   o.add_dx = o.add_dx && o.dx;
+  o.controlled = seed % 2 == 0;
   return o;
 }
 
@@ -210,7 +225,7 @@ constexpr uint64_t kSmallShapes = 52;
 template <class Precision>
 void check_all() {
   check_names<Precision>();
-  for (int cell = 0; cell < kernels_of<Precision>("reference").count; ++cell) {
+  for (int cell = 0; cell < all_kernels<Precision>(); ++cell) {
     uint64_t seed = static_cast<uint64_t>(cell) * 1000;
     for (uint64_t n = 0; n < kSmallShapes; ++n) check_against_reference<Precision>(cell, small_shape(seed++));
     for (int twice = 0; twice < 2; ++twice) {

@@ -81,6 +81,20 @@ def probability(name: str, value: object) -> float:
     return p
 
 
+def zoneout(value: object, cell: str, states: tuple[str, ...]) -> tuple[float, float]:
+    """The probabilities of h and of c, of one number for both or a pair."""
+    if not isinstance(value, (tuple, list)):
+        p = probability("zoneout", value)
+        return p, p if len(states) > 1 else 0.0
+    if len(states) == 1:
+        raise ValueError(
+            f"zoneout is {value!r}, one number for each of h and c, but the state of {cell} is h"
+        )
+    if len(value) != 2:
+        raise ValueError(f"zoneout has {len(value)} numbers, but must be one number or (p_h, p_c)")
+    return probability("zoneout of h", value[0]), probability("zoneout of c", value[1])
+
+
 def one_of(*chosen: str) -> None:
     """At most one of the options of a cell, in words, each of which makes it another cell."""
     if len(chosen) > 1:
