@@ -21,32 +21,41 @@ FR_NAMESPACE_BEGIN
 template <class Vec, class T = typename Vec::Scalar>
 struct BlockControl {
   const StepControl<T>* const limits;  // null: neither
-  const Index n;  // units are left: sums beyond may be NaN
-  SquareSum<T> clamped = {};
+  const Index n;                       // units are left: sums beyond may be NaN
   StepNorms norms = {};
+  Vec kept[2] = {Vec(0), Vec(0)};  // dh and dc as clamped
+
+  FR_FN Vec dh(Vec d) { return limits ? control(d, norms.dh, kept[0]) : d; }
+  FR_FN Vec dc(Vec d) { return limits ? control(d, norms.dc, kept[1]) : d; }
 
   // d as it goes on; the square of its norm goes to `arrived`
-  FR_FN Vec control(Vec d, double& arrived) {
-    if (!limits) return d;
+  FR_FN Vec control(Vec d, double& arrived, Vec& clamped) {
     if (n < Vec::kLanes) d = units(d);
-    if (limits->trace) arrived = square_of(d);
+    if (limits->trace) arrived = wide_square(d);
     if (const int count = beyond(d, Vec(limits->value))) d = clamp(d, limits->value), norms.count += count;
-    clamped.add(d);
-    return d;
+    return clamped = d;
   }
   FR_FN Vec units(const Vec a) const {
     T lanes[Vec::kLanes];
     a.store(lanes);
     return load_first(lanes, n);
   }
-  static FR_FN double square_of(const Vec a) {
+  static FR_FN double wide_square(const Vec a) {
     SquareSum<T> sum;
     sum.add(a);
     return sum.total();
   }
+  // In T, which takes half the time, unless that is too small or too large for squares
+  FR_FN double square() const {
+    T sums[Vec::kLanes];
+    fma(kept[0], kept[0], kept[1] * kept[1]).store(sums);
+    FR_UNROLL for (int k = Vec::kLanes / 2; k; k /= 2) FR_UNROLL for (int l = 0; l < k; ++l) sums[l] += sums[l + k];
+    if (sums[0] > T(1e-30) && sums[0] < T(__builtin_inf())) return double(sums[0]);
+    return wide_square(kept[0]) + wide_square(kept[1]);
+  }
   FR_FN void store(StepNorms* to) {
     if (!limits) return;
-    if (limits->norm < __builtin_inf()) norms.clamped = clamped.total();
+    if (limits->norm < __builtin_inf()) norms.clamped = square();
     *to = norms;
   }
 };
@@ -99,14 +108,14 @@ struct StepBackwardEpilogue {
     FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(gate + s * Map::L);
     FR_UNROLL for (int q = 0; q < Cell::kState; ++q) before[q] = Vec::load(prev[b] + q * padded + j);
     BlockControl<Vec> control{limits, H - j};
-    dh = control.control(dh, control.norms.dh);
+    dh = control.dh(dh);
     dstate[0] = dh;
     FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q] = Vec::load(carry + q * padded);
     const auto own = load_unit<Cell, Vec>(unit_parameters, unit);
     const Vec after = Vec::load(states + b * state_ld + Cell::kMemory * padded + j);
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
-    if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.control(dstate[Cell::kMemory], control.norms.dc);
+    if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.dc(dstate[Cell::kMemory]);
     control.store(blocks + b * (padded / Map::L) + unit);
     Cell::update_backward(saved, own, before, dstate, dpre);
     FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) {

@@ -3,6 +3,7 @@
 
 import fastrnn
 import numpy as np
+import oracle
 from clip_loop import DIRECTIONS, Problem
 from fastrnn.layers import CELLS
 from runner import as_state, parts
@@ -22,15 +23,16 @@ def make_problem(cell, directions, T, B, I, H, *, seed, lengths=False, reset=Fal
         bound = 0.9 * a.shape[1] ** -0.5 if a.ndim == 2 else 0.5
         parameters[name] = uniform(*a.shape, bound=bound * (steep if "weight_hh" in name else 1))
     count = sum(len(DIRECTIONS[word]) for word in directions)
-    states = 2 if cell.startswith("lstm") else 1
+    facts = oracle.CELLS[cell]
+    widths = [facts.width(q, H) for q in range(facts.states)]
     return Problem(
         cell=cell,
         directions=tuple(directions),
         parameters=parameters,
         x=uniform(T, B, I),
-        state=tuple(uniform(count, B, H, bound=1.0) for _ in range(states)),
-        dy=uniform(T, B, H * len(DIRECTIONS[directions[-1]])),
-        dstate=tuple(uniform(count, B, H) for _ in range(states)),
+        state=tuple(uniform(count, B, width, bound=1.0) for width in widths),
+        dy=uniform(T, B, widths[0] * len(DIRECTIONS[directions[-1]])),
+        dstate=tuple(uniform(count, B, width) for width in widths),
         lengths=make_lengths(random, T, B) if lengths else np.full(B, T),
         reset=random.random((T, B)) < 0.3 if reset else np.zeros((T, B), bool),
     )
@@ -43,8 +45,8 @@ def build(cell, directions, I, H, target, dtype, **options):  # noqa: E741
 
 def net_of(problem, target, dtype):
     """A net of the target with the parameters of the problem."""
-    bias = any("bias" in name for name in problem.parameters)
-    H = problem.state[0].shape[2]
+    bias = any(name.startswith("bias") for name in problem.parameters)
+    H = problem.state[-1].shape[2]
     net = build(problem.cell, problem.directions, problem.x.shape[2], H, target, dtype, bias=bias)
     net.load_state_dict({name: a.astype(net.dtype) for name, a in problem.parameters.items()})
     return net
@@ -64,6 +66,7 @@ def run(net, problem, clip=None, flat=None, trace=False, **options):
 
 def sizes(problem):
     """What the tolerance depends on."""
-    H, layers = problem.state[0].shape[2], len(problem.directions)
+    H, layers = problem.state[-1].shape[2], len(problem.directions)
     inputs = max(problem.x.shape[2], 2 * H if layers > 1 else 0)
-    return {"steps": len(problem.x) * layers, "inputs": inputs, "hidden": H}
+    magnified = oracle.CELLS[problem.cell].magnified
+    return {"steps": len(problem.x) * layers, "inputs": inputs, "hidden": H, "magnified": magnified}

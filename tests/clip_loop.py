@@ -8,6 +8,9 @@ At every step, in the order in which the gradient flows:
 and then both flow on: into the gradients of the parameters, into x, and into the step before. What arrives at the
 initial state is not clipped. At the end, and after it was added to what is there, each gradient of a parameter is
 clamped to [-value, value]; `norm` gives a factor and changes nothing.
+
+h is as wide as the output: of an LSTM with a projection dh is what arrives at the projected one, and passes the
+projection, and the norm of a layer-normalised c, on its way to dc.
 """
 
 import dataclasses
@@ -16,69 +19,213 @@ import math
 import numpy as np
 
 DIRECTIONS = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
+EPSILON = 1e-5  # of layer normalisation
 
 
 def sigmoid(a):
     return 1 / (1 + np.exp(-a))
 
 
-class Rnn:
-    """forward: pre-activations of x and of h, state -> state, what backward needs."""
+def normal(a):
+    """a with mean 0 and variance 1, and what it was divided by."""
+    deviation = np.sqrt(a.var(1, keepdims=True) + EPSILON)
+    return (a - a.mean(1, keepdims=True)) / deviation, deviation
 
-    def __init__(self, relu):
-        self.relu = relu
 
-    def forward(self, a, b, h, c, p):
-        h = np.maximum(a + b, 0) if self.relu else np.tanh(a + b)
-        return h, None, h
+def normal_backward(d, normed, deviation):
+    """d is the gradient of `normed`. Moving all of a by one number, or along `normed`, changes (nearly) nothing."""
+    along = (d * normed).mean(1, keepdims=True)
+    return (d - d.mean(1, keepdims=True) - normed * along) / deviation
 
-    def through_output(self, saved, p, dh):
+
+class Products:
+    """What x and h bring into a cell: a = W_ih x + b_ih, b = W_hh h + b_hh."""
+
+    def forward(self, x, h, w):
+        return x @ w["weight_ih"].T + w["bias_ih"], h @ w["weight_hh"].T + w["bias_hh"], (x, h)
+
+    def backward(self, saved, w, da, db):
+        """-> gradients of x, of h and of the parameters by role."""
+        x, h = saved
+        biases = {"bias_ih": da.sum(0), "bias_hh": db.sum(0)}
+        given = {"weight_ih": da.T @ x, "weight_hh": db.T @ h}
+        return da @ w["weight_ih"], db @ w["weight_hh"], biases | given
+
+
+class OwnUnit(Products):
+    """b = u h + b_hh, each unit for itself."""
+
+    def forward(self, x, h, w):
+        return x @ w["weight_ih"].T + w["bias_ih"], w["weight_hh"] * h + w["bias_hh"], (x, h)
+
+    def backward(self, saved, w, da, db):
+        x, h = saved
+        biases = {"bias_ih": da.sum(0), "bias_hh": db.sum(0)}
+        given = {"weight_ih": da.T @ x, "weight_hh": (db * h).sum(0)}
+        return da @ w["weight_ih"], db * w["weight_hh"], biases | given
+
+
+class NormedProducts(Products):
+    """a = g_ih LN(W_ih x) + b_ih, b = g_hh LN(W_hh h) + b_hh, each normalised over all gates."""
+
+    def forward(self, x, h, w):
+        from_x, from_h = normal(x @ w["weight_ih"].T), normal(h @ w["weight_hh"].T)
+        a, b = w["norm_ih"] * from_x[0] + w["bias_ih"], w["norm_hh"] * from_h[0] + w["bias_hh"]
+        return a, b, (x, h, from_x, from_h)
+
+    def backward(self, saved, w, da, db):
+        x, h, from_x, from_h = saved
+        dx, dh = normal_backward(da * w["norm_ih"], *from_x), normal_backward(db * w["norm_hh"], *from_h)
+        gains = {"norm_ih": (da * from_x[0]).sum(0), "norm_hh": (db * from_h[0]).sum(0)}
+        biases = {"bias_ih": da.sum(0), "bias_hh": db.sum(0)}
+        given = {"weight_ih": dx.T @ x, "weight_hh": dh.T @ h}
+        return dx @ w["weight_ih"], dh @ w["weight_hh"], gains | biases | given
+
+
+class Cell:
+    """forward: x, h, c, parameters -> h, c, what backward needs. c is None where a cell has none, and so is dc.
+
+    backward: what it needs, parameters, dh, dc -> gradients of x, of h before, of c before, of parameters by role.
+    """
+
+    def __init__(self, products=Products):
+        self.products = products()
+
+    def through_output(self, saved, w, dh):
+        """What dh gives to dc."""
         return None
 
-    def backward(self, saved, p, dh, dc):
-        """-> gradients of both pre-activations, of h before (beside W_hh), of c before, of the peepholes."""
-        d = dh * (saved > 0 if self.relu else 1 - saved**2)
-        return d, d, 0, None, None
+
+class Rnn(Cell):
+    def __init__(self, relu, products=Products):
+        super().__init__(products)
+        self.relu = relu
+
+    def forward(self, x, h, c, w):
+        a, b, kept = self.products.forward(x, h, w)
+        h = np.maximum(a + b, 0) if self.relu else np.tanh(a + b)
+        return h, None, (h, kept)
+
+    def backward(self, saved, w, dh, dc):
+        h, kept = saved
+        d = dh * (h > 0 if self.relu else 1 - h**2)
+        dx, dh, given = self.products.backward(kept, w, d, d)
+        return dx, dh, None, given
 
 
-class Gru:
-    def forward(self, a, b, h, c, p):
+class Gru(Cell):
+    def forward(self, x, h, c, w):
+        a, b, kept = self.products.forward(x, h, w)
         (ar, az, an), (br, bz, bn) = np.split(a, 3, 1), np.split(b, 3, 1)
         r, z = sigmoid(ar + br), sigmoid(az + bz)
         n = np.tanh(an + r * bn)
-        return (1 - z) * n + z * h, None, (r, z, n, bn, h)
+        return (1 - z) * n + z * h, None, (r, z, n, bn, h, kept)
 
-    def through_output(self, saved, p, dh):
-        return None
-
-    def backward(self, saved, p, dh, dc):
-        r, z, n, bn, h = saved
+    def backward(self, saved, w, dh, dc):
+        r, z, n, bn, h, kept = saved
         dn = dh * (1 - z) * (1 - n**2)
         dz = dh * (h - n) * z * (1 - z)
         dr = dn * bn * r * (1 - r)
-        return np.hstack([dr, dz, dn]), np.hstack([dr, dz, dn * r]), dh * z, None, None
+        da, db = np.hstack([dr, dz, dn]), np.hstack([dr, dz, dn * r])
+        dx, dh_before, given = self.products.backward(kept, w, da, db)
+        return dx, dh_before + dh * z, None, given
 
 
-class Lstm:
-    def forward(self, a, b, h, c, p):
+class GruResetBefore(Cell):
+    def forward(self, x, h, c, w):
+        ar, az, an = np.split(x @ w["weight_ih"].T + w["bias_ih"], 3, 1)
+        (U_r, U_z, U_n), (d_r, d_z, d_n) = np.split(w["weight_hh"], 3), np.split(w["bias_hh"], 3)
+        r, z = sigmoid(ar + h @ U_r.T + d_r), sigmoid(az + h @ U_z.T + d_z)
+        n = np.tanh(an + (r * h) @ U_n.T + d_n)
+        return (1 - z) * n + z * h, None, (x, h, r, z, n)
+
+    def backward(self, saved, w, dh, dc):
+        x, h, r, z, n = saved
+        U_r, U_z, U_n = np.split(w["weight_hh"], 3)
+        dn, dz = dh * (1 - z) * (1 - n**2), dh * (h - n) * z * (1 - z)
+        dreset = dn @ U_n  # of r * h
+        dr = dreset * h * r * (1 - r)
+        d = np.hstack([dr, dz, dn])
+        given = {"weight_ih": d.T @ x, "bias_ih": d.sum(0), "bias_hh": d.sum(0)}
+        given["weight_hh"] = np.vstack([dr.T @ h, dz.T @ h, dn.T @ (r * h)])
+        return d @ w["weight_ih"], dh * z + dreset * r + dr @ U_r + dz @ U_z, None, given
+
+
+class Lstm(Cell):
+    def forward(self, x, h, c, w):
+        a, b, kept = self.products.forward(x, h, w)
         i, f, g, o = np.split(a + b, 4, 1)
-        i, f, g = sigmoid(i + p[0] * c), sigmoid(f + p[1] * c), np.tanh(g)
+        p_i, p_f, p_o = self.peepholes(w)
+        i, f, g = sigmoid(i + p_i * c), sigmoid(f + p_f * c), np.tanh(g)
         new = f * c + i * g
-        o = sigmoid(o + p[2] * new)
-        return o * np.tanh(new), new, (i, f, g, o, c, new)
+        o = sigmoid(o + p_o * new)
+        seen, kept_norm = self.see(new, w)
+        s = np.tanh(seen)
+        return self.put_out(o * s, w), new, (i, f, g, o, c, new, s, kept_norm, kept)
 
-    def through_output(self, saved, p, dh):
-        _, _, _, o, _, new = saved
-        s = np.tanh(new)
-        return dh * o * (1 - s**2) + dh * s * o * (1 - o) * p[2]
+    def peepholes(self, w):
+        return 0, 0, 0
 
-    def backward(self, saved, p, dh, dc):
-        i, f, g, o, c, new = saved
-        di, df = dc * g * i * (1 - i), dc * c * f * (1 - f)
-        dg, do = dc * i * (1 - g**2), dh * np.tanh(new) * o * (1 - o)
+    def see(self, c, w):
+        """The c that the output sees."""
+        return c, None
+
+    def see_backward(self, kept, w, d):
+        """-> gradients of c and of parameters."""
+        return d, {}
+
+    def put_out(self, h, w):
+        return h
+
+    def put_out_backward(self, h, w, dh):
+        return dh, {}
+
+    def output_backward(self, saved, w, dh):
+        """-> gradients of c, of the output gate before its sigmoid, of parameters."""
+        *_, o, _, _, s, kept_norm, _ = saved
+        dh, given = self.put_out_backward(o * s, w, dh)
+        dc, more = self.see_backward(kept_norm, w, dh * o * (1 - s**2))
+        do = dh * s * o * (1 - o)
+        return dc + do * self.peepholes(w)[2], do, given | more
+
+    def through_output(self, saved, w, dh):
+        return self.output_backward(saved, w, dh)[0]
+
+    def backward(self, saved, w, dh, dc):
+        i, f, g, _, c, new, _, _, kept = saved
+        _, do, given = self.output_backward(saved, w, dh)
+        di, df, dg = dc * g * i * (1 - i), dc * c * f * (1 - f), dc * i * (1 - g**2)
         d = np.hstack([di, df, dg, do])
-        units = np.hstack([di * c, df * c, do * new]).sum(0)
-        return d, d, 0, dc * f + di * p[0] + df * p[1], units
+        dx, dh_before, more = self.products.backward(kept, w, d, d)
+        p_i, p_f, _ = self.peepholes(w)
+        units = {"weight_ch": np.hstack([di * c, df * c, do * new]).sum(0)}
+        return dx, dh_before, dc * f + di * p_i + df * p_f, given | more | units
+
+
+class LstmPeephole(Lstm):
+    def peepholes(self, w):
+        return np.split(w["weight_ch"], 3)
+
+
+class LstmProjected(Lstm):
+    def put_out(self, h, w):
+        return h @ w["weight_hr"].T
+
+    def put_out_backward(self, h, w, dh):
+        return dh @ w["weight_hr"], {"weight_hr": dh.T @ h}
+
+
+class LstmLayerNorm(Lstm):
+    def __init__(self):
+        super().__init__(NormedProducts)
+
+    def see(self, c, w):
+        kept = normal(c)
+        return w["norm_cell"] * kept[0] + w["norm_cell_bias"], kept
+
+    def see_backward(self, kept, w, d):
+        given = {"norm_cell": (d * kept[0]).sum(0), "norm_cell_bias": d.sum(0)}
+        return normal_backward(d * w["norm_cell"], *kept), given
 
 
 CELLS = {
@@ -86,13 +233,19 @@ CELLS = {
     "rnn_relu": Rnn(True),
     "gru": Gru(),
     "lstm": Lstm(),
-    "lstm_peephole": Lstm(),
+    "lstm_peephole": LstmPeephole(),
+    "indrnn_tanh": Rnn(False, OwnUnit),
+    "indrnn_relu": Rnn(True, OwnUnit),
+    "gru_reset_before": GruResetBefore(),
+    "gru_layer_norm": Gru(NormedProducts),
+    "lstm_projected": LstmProjected(),
+    "lstm_layer_norm": LstmLayerNorm(),
 }
 
 
 @dataclasses.dataclass
 class Problem:
-    """One call. x (T,B,I), state and dstate: tuples of (parts,B,H), directions: a word a layer."""
+    """One call. x (T,B,I), state and dstate: tuples of (parts,B,P or H), directions: a word a layer."""
 
     cell: str
     directions: tuple
@@ -124,17 +277,14 @@ def entered(problem, direction):
 
 
 def weights_of(problem, layer, direction):
+    """The parameters of one part by role; biases that it lacks are 0."""
     suffix = f"_l{layer}" + "_reverse" * direction
-    names = [role + suffix for role in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_ch")]
-    H = problem.parameters[names[1]].shape[1]
-    W, U, b, d, p = (problem.parameters.get(name) for name in names)
-    zeros = np.zeros(len(W))
-    peepholes = np.zeros((3, H)) if p is None else p.reshape(3, H)
-    return names, (W, U, zeros if b is None else b, zeros if d is None else d, peepholes)
+    found = {name.removesuffix(suffix): a for name, a in problem.parameters.items() if name.endswith(suffix)}
+    return suffix, dict.fromkeys(("bias_ih", "bias_hh"), np.zeros(len(found["weight_ih"]))) | found
 
 
 def forward(problem):
-    """y, final states, inputs of the layers, and of each part its run: [(t, rows, cut, h before, saved)]."""
+    """y, final states, inputs of the layers, and of each part its run: [(t, rows, cut, saved)]."""
     cell, x = CELLS[problem.cell], problem.x
     inputs, finals, runs = [], [], []
     for layer in range(len(problem.directions)):
@@ -143,13 +293,13 @@ def forward(problem):
         for part, (at, direction) in enumerate(problem.places):
             if at != layer:
                 continue
-            _, (W, U, b, d, p) = weights_of(problem, layer, direction)
+            _, w = weights_of(problem, layer, direction)
             h, c = (*(s[part] for s in problem.state), None)[:2]
-            y, run = np.zeros((*x.shape[:2], U.shape[1])), []
+            y, run = np.zeros((*x.shape[:2], h.shape[1])), []
             for t, rows, cut in entered(problem, direction):
                 h0, c0 = (None if s is None else np.where(cut[:, None], 0, s) for s in (h, c))
-                h1, c1, saved = cell.forward(x[t] @ W.T + b, h0 @ U.T + d, h0, c0, p)
-                run.append((t, rows, cut, h0, saved))
+                h1, c1, saved = cell.forward(x[t], h0, c0, w)
+                run.append((t, rows, cut, saved))
                 h = np.where(rows[:, None], h1, h)
                 c = None if c is None else np.where(rows[:, None], c1, c)
                 y[t] = np.where(rows[:, None], h1, 0)
@@ -189,34 +339,33 @@ def backward(problem, clip=None, flat=None):
     steps = Steps(problem, clip)
     gradients = {name: np.zeros(a.shape) for name, a in problem.parameters.items()}
     dstates, dy = [np.zeros(s.shape) for s in problem.state], problem.dy
+    width = problem.state[0].shape[2]
     for layer in reversed(range(len(problem.directions))):
         dx, column = np.zeros(inputs[layer].shape), 0
         for part, (at, direction) in enumerate(problem.places):
             if at != layer:
                 continue
-            names, (W, U, _, _, p) = weights_of(problem, layer, direction)
-            H = U.shape[1]
+            suffix, w = weights_of(problem, layer, direction)
             dh_next, dc_next = (*(s[part] for s in problem.dstate), None)[:2]
-            for t, rows, cut, before, saved in reversed(runs[part]):
+            for t, rows, cut, saved in reversed(runs[part]):
                 here = rows[:, None]
-                dh = steps.clamp(dy[t, :, column : column + H] + dh_next, rows, steps.dh, part, t)
-                dc = cell.through_output(saved, p, dh)
+                dh = steps.clamp(dy[t, :, column : column + width] + dh_next, rows, steps.dh, part, t)
+                dc = cell.through_output(saved, w, dh)
                 if dc is not None:
                     dc = steps.clamp(dc_next + dc, rows, steps.dc, part, t)
                 dh, dc = steps.scale((dh, dc), rows, part, t)
                 dh, dc = (None if d is None else np.where(here, d, 0) for d in (dh, dc))
-                da, db, dh_before, dc_before, units = cell.backward(saved, p, dh, dc)
-                dx[t] += da @ W
-                given = (da.T @ inputs[layer][t], db.T @ before, da.sum(0), db.sum(0), units)
-                for name, gradient in zip(names, given):
-                    if name in gradients:
-                        gradients[name] += gradient
-                dh_next = np.where(here, np.where(cut[:, None], 0, dh_before + db @ U), dh_next)
+                dx_t, dh_before, dc_before, given = cell.backward(saved, w, dh, dc)
+                dx[t] += dx_t
+                for role, gradient in given.items():
+                    if role + suffix in gradients:
+                        gradients[role + suffix] += gradient
+                dh_next = np.where(here, np.where(cut[:, None], 0, dh_before), dh_next)
                 if dc is not None:
                     dc_next = np.where(here, np.where(cut[:, None], 0, dc_before), dc_next)
             for whole, found in zip(dstates, (dh_next, dc_next)):
                 whole[part] = found
-            column += H
+            column += width
         dy = dx
     values = {"y": y, "dx": dy}
     values |= {f"state{k}": s for k, s in enumerate(final)}

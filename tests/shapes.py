@@ -8,6 +8,9 @@ import numpy as np
 import oracle
 
 CELLS = list(oracle.CELLS)
+# Of several phases a step
+STAGED = ["gru_reset_before", "gru_layer_norm", "lstm_projected", "lstm_layer_norm"]
+IN_BFLOAT16 = [cell for cell in CELLS if cell not in STAGED]
 VECTOR_BYTES = {"reference": 8, "portable": 16, "neon": 16, "avx2": 32, "avx512": 64}
 
 

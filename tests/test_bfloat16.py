@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fastrnn import _core
 from runner import backward, build, compare, compare_bits, forward, parts, trusted
-from shapes import make_case
+from shapes import IN_BFLOAT16, make_case
 
 # What docs/performance.md promises, relative to the largest. A rectified unit near 0 passes its gradient or does not.
 ERROR, RELU_GRADIENT_ERROR = 1e-2, 0.25
@@ -24,7 +24,7 @@ SHAPES = [
 ]
 
 
-@pytest.fixture(params=["rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_peephole"])
+@pytest.fixture(params=IN_BFLOAT16)
 def cell(request):
     """The cells of one phase a step, which are made for bfloat16."""
     return request.param
@@ -76,7 +76,7 @@ def test_documented_error(target, cell, shape):
     got = backward(build(case, target, "bfloat16"), case)
     for name, value in want.items():
         error = np.abs(got[name] - value).max() / np.abs(value).max()
-        limit = RELU_GRADIENT_ERROR if cell == "rnn_relu" and name.startswith("d") else ERROR
+        limit = RELU_GRADIENT_ERROR if cell.endswith("relu") and name.startswith("d") else ERROR
         assert error <= limit, f"{name} is off by {error:.1e}, {limit} is promised ({case})"
     assert np.abs(got["y"] - want["y"]).max() > 1e-5, "nothing was rounded"
 

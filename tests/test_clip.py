@@ -11,6 +11,7 @@ import pytest
 from clip_cases import make_problem, net_of, run, sizes
 from fastrnn import Clip, _core
 from runner import compare_bits
+from shapes import IN_BFLOAT16
 from tolerance import assert_close, tolerance
 from workspace import least_workspace
 
@@ -231,6 +232,7 @@ def test_less_memory(target, dtype, cell, setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("cell", IN_BFLOAT16)
 def test_bfloat16(target, cell, setting):
     """Roughly what the loop says: products are rounded to 8 bits."""
     case = problem(cell, setting)

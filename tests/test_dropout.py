@@ -91,7 +91,8 @@ def test_masks_are_those_of_every_target(target, dtype):
 @pytest.mark.parametrize("masked", [False, True])
 def test_two_layers_are_two_nets_with_a_mask_between(target, dtype, cell, variational, bidirectional, masked):
     """Values, states and all gradients have the bits of nets of one layer that are put together by hand."""
-    width, D = H // (1 + bidirectional), 1 + bidirectional
+    D = 1 + bidirectional
+    width = H // D * (2 if cell == "lstm_projected" else 1)  # of c: what is dropped is H wide
     case = make_case(
         cell, T, B, 5, width, seed=1, num_layers=2, bidirectional=bidirectional, lengths=masked, reset=masked
     )
@@ -157,7 +158,7 @@ def test_gradients_are_those_of_the_loss(target, cell, options):
         y, _, tape = net.forward(x, dropout_seed=5, lengths=case.lengths)
         return (y * case.dy).sum(), tape
 
-    x, eps = case.x, 1e-5
+    x, eps = case.x, 1e-6  # a norm bends sharply where the numbers of a row are nearly the same
     grads = net.backward(loss(x)[1], case.dy)
     assert not np.array_equal(loss(x)[0], (net(x, lengths=case.lengths)[0] * case.dy).sum())
     for _ in range(5):

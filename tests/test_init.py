@@ -5,14 +5,17 @@ import itertools
 
 import fastrnn
 import numpy as np
+import oracle
 import pytest
 from refusal import refused
 from runner import CLASSES
 
 I, H = 30, 64  # noqa: E741
-GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4, "lstm_peephole": 4}
-GATED = ["gru", "lstm", "lstm_peephole"]
-LSTMS = ["lstm", "lstm_peephole"]
+GATES = {cell: facts.gates for cell, facts in oracle.CELLS.items()}
+GATED = [cell for cell in GATES if GATES[cell] > 1]
+LSTMS = [cell for cell in GATES if GATES[cell] == 4]
+INDRNNS = ["indrnn_tanh", "indrnn_relu"]
+MATRICES = [cell for cell in GATES if cell not in INDRNNS]  # whose W_hh is one
 
 
 @pytest.fixture(params=[True, "one", False])
@@ -39,38 +42,66 @@ def assert_uniform(values, bound):
 
 
 def assert_no_biases(net):
+    """Nor peepholes. Norms change nothing as yet."""
     for name, view in net.parameters().items():
-        if not name.startswith(("weight_ih", "weight_hh")):
+        if name.startswith("norm"):
+            np.testing.assert_array_equal(view, 0 if "bias" in name else 1, err_msg=name)
+        elif not name.startswith(("weight_ih", "weight_hh", "weight_hr")):
             assert not view.any(), name
+
+
+def width(cell):
+    """Of h."""
+    return oracle.CELLS[cell].width(0, H)
 
 
 def test_uniform_is_the_default_and_torch_s(cell, bias):
     net, plain = make(cell, bias=bias, init="uniform"), make(cell, bias=bias)
     np.testing.assert_array_equal(net.flat, plain.flat)
-    want = np.random.default_rng(1).uniform(-(H**-0.5), H**-0.5, net.flat.size)
-    np.testing.assert_array_equal(net.flat, want)
+    drawn = net._views(np.random.default_rng(1).uniform(-(H**-0.5), H**-0.5, net.flat.size))
+    for name, view in net.parameters().items():
+        want = drawn[name] if not name.startswith("norm") else 0 if "bias" in name else 1
+        np.testing.assert_array_equal(view, want, err_msg=name)
 
 
 @pytest.mark.parametrize("init", ["xavier", "orthogonal"])
+@pytest.mark.parametrize("cell", MATRICES)
 def test_glorot(cell, bias, init):
-    net = make(cell, bias=bias, init=init)
+    net, P = make(cell, bias=bias, init=init), width(cell)
     for of_layer, blocks_of in enumerate(blocks(net, "weight_ih")):
-        K = I if of_layer < 2 else 2 * H
+        K = I if of_layer < 2 else 2 * P
         for block in blocks_of:
             assert_uniform(block, (6 / (K + H)) ** 0.5)
     for blocks_of in blocks(net, "weight_hh") if init == "xavier" else []:
         for block in blocks_of:
-            assert_uniform(block, (6 / (2 * H)) ** 0.5)
+            assert_uniform(block, (6 / (P + H)) ** 0.5)
+    for name, view in net.parameters().items():
+        if name.startswith("weight_hr"):
+            assert_uniform(view, (6 / (P + H)) ** 0.5)
     assert_no_biases(net)
 
 
+@pytest.mark.parametrize("cell", INDRNNS)
+def test_numbers_of_single_units_stay(cell, bias):
+    net, plain = make(cell, bias=bias, init="xavier"), make(cell, bias=bias)
+    for name, view in net.parameters().items():
+        if name.startswith("weight_hh"):
+            np.testing.assert_array_equal(view, plain.parameters()[name])
+        elif name.startswith("weight_ih"):
+            assert_uniform(view, (6 / sum(view.shape)) ** 0.5)
+    assert_no_biases(net)
+
+
+@pytest.mark.parametrize("cell", MATRICES)
 def test_orthogonal(cell, bias):
+    """A W_hh that is not square, of a projected state, has orthogonal columns."""
     net = make(cell, bias=bias, init="orthogonal")
     gates = [block for blocks_of in blocks(net, "weight_hh") for block in blocks_of]
     assert len(gates) == 4 * GATES[cell]
     for block in gates:
-        np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-12)
-        np.testing.assert_allclose(block.T @ block, np.eye(H), atol=1e-12)
+        np.testing.assert_allclose(block.T @ block, np.eye(width(cell)), atol=1e-12)
+        if width(cell) == H:
+            np.testing.assert_allclose(block @ block.T, np.eye(H), atol=1e-12)
     for a, b in itertools.pairwise(gates):
         assert np.abs(a - b).max() > 0.1
 
@@ -132,7 +163,8 @@ def test_chrono_keeps_the_memory(cell):
             if name.startswith("weight"):
                 view[...] = 0
         lstm = cell in LSTMS
-        state = (np.zeros((1, 1, 32)), np.ones((1, 1, 32))) if lstm else 10 * np.ones((1, 1, 32))
+        h = np.zeros((1, 1, net.output_size))
+        state = (h, np.ones((1, 1, 32))) if lstm else h + 10
         _, after = net(np.zeros((20, 1, 1)), state)
         left[len(init)] = (after[1] if lstm else after / 10).mean()
     assert left[0] < 0.2
@@ -184,6 +216,19 @@ def test_attributes_and_repr():
         ("LSTM", {"init": "identity"}, ValueError, ["init", "identity", "relu", "lstm"]),
         ("RNN", {"init": "identity"}, ValueError, ["init", "identity", "relu", "rnn_tanh"]),
         ("RNN", {"init": "chrono", "t_max": 9}, ValueError, ["init", "chrono", "rnn_tanh"]),
+        ("IndRNN", {"init": "chrono", "t_max": 9}, ValueError, ["init", "chrono", "indrnn_relu"]),
+        ("IndRNN", {"init": "identity"}, ValueError, ["init", "identity", "indrnn_relu"]),
+        ("IndRNN", {"init": "orthogonal"}, ValueError, ["init", "orthogonal", "W_hh", "indrnn_relu"]),
+        ("IndRNN", {"forget_bias": 1.0}, ValueError, ["forget_bias", "LSTM", "indrnn_relu"]),
+        ("GRU", {"reset_after": False, "forget_bias": 1.0}, ValueError, ["forget_bias", "LSTM", "gru_reset_before"]),
+        ("GRU", {"layer_norm": True, "init": "identity"}, ValueError, ["init", "identity", "gru_layer_norm"]),
+        ("LSTM", {"proj_size": 2, "init": "identity"}, ValueError, ["init", "identity", "lstm_projected"]),
+        (
+            "LSTM",
+            {"layer_norm": True, "init": "chrono", "t_max": 9, "bias": "none"},
+            ValueError,
+            ["init", "chrono", "bias", "none"],
+        ),
         ("LSTM", {"init": "chrono"}, ValueError, ["init", "chrono", "t_max"]),
         ("LSTM", {"init": "chrono", "t_max": 1}, ValueError, ["t_max", 1, 2]),
         ("LSTM", {"init": "chrono", "t_max": 2.5}, TypeError, ["t_max", 2.5]),

@@ -9,11 +9,18 @@ from fastrnn.internals import check
 from oracle import affine, sigmoid
 from refusal import refused, zeros
 from runner import CLASSES, as_state, build, compare_bits, parts
-from shapes import make_case
+from shapes import CELLS, STAGED, make_case
 from tolerance import assert_close
 
+TELLING = [cell for cell in CELLS if cell not in STAGED]
 LSTMS = ["lstm", "lstm_peephole"]
 SHAPES = [(1, 1, 1, 1), (6, 5, 3, 9), (4, 3, 7, 33)]
+
+
+@pytest.fixture(params=TELLING)
+def cell(request):
+    """The cells whose tape can be read."""
+    return request.param
 
 
 def gates_of(cell, x, state, new, W_ih, W_hh, b_ih, b_hh, p=None):
@@ -165,6 +172,14 @@ def test_what_does_not_combine():
     for name in ("return_cells", "return_gates"):
         refused(ValueError, [name, "max_workspace"], net.forward, x, max_workspace=10**6, **{name: True})
         refused(TypeError, [name, "1", "bool"], net.forward, x, **{name: 1})
+
+
+@pytest.mark.parametrize("cell", STAGED)
+def test_cells_of_several_phases_do_not_tell(cell):
+    net = CLASSES[cell](3, 6)
+    refused(ValueError, ["return_gates", cell], net.forward, zeros(4, 2, 3), return_gates=True)
+    name = "return_cells" if len(net._STATES) > 1 else "return_gates"
+    refused(ValueError, [name, cell], net.forward, zeros(4, 2, 3), **{name: True})
 
 
 def test_a_cell_whose_tape_does_not_tell():

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from fastrnn import _core
 from runner import as_state, build, compare, compare_bits, parts
-from shapes import make_case
+from shapes import STAGED, make_case
 
 
-@pytest.fixture(params=["gru_reset_before", "gru_layer_norm", "lstm_projected", "lstm_layer_norm"])
+@pytest.fixture(params=STAGED)
 def cell(request):
     return request.param
 

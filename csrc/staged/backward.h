@@ -133,7 +133,7 @@ struct Backward {
       Vec v = load_first(dy + j, d.P - j) + Vec::load(carry + j) + through_mask(Vec::load(sum + j), b, j);
       if (args.control) {
         BlockControl<Vec> block{args.control, d.P - j};
-        v = block.control(v, block.norms.dh);
+        v = block.dh(v);
         add(scratch.norms[b], block);
       }
       const Vec whole = v;
@@ -200,7 +200,7 @@ struct Backward {
       dstate[Cell::kMemory] = Cell::kMemory == 0 ? u.dm : dstate[Cell::kMemory] + u.dm;
       if (args.control && Cell::kMemory > 0) {
         BlockControl<Vec> block{args.control, d.H - j};
-        dstate[Cell::kMemory] = block.control(dstate[Cell::kMemory], block.norms.dc);
+        dstate[Cell::kMemory] = block.dc(dstate[Cell::kMemory]);
         add(scratch.norms[b], block);
       }
       Cell::update_backward(u.saved, u.own, before, dstate, u.dpre);

@@ -14,7 +14,8 @@
 
 With chrono a unit keeps its memory for about u steps; z of GRU is its forget gate: h_t = (1 - z) n + z h_{t-1}. All
 else is as torch has it. forget_bias (Jozefowicz, Zaremba & Sutskever 2015) sets b_f of LSTM. Where a gate has two
-biases, b_ih is what is said here and b_hh is 0. Parameters of single units (peepholes) are 0 where biases are.
+biases, b_ih is what is said here and b_hh is 0. Peepholes are 0 where biases are; the gains of norms stay 1, and u of
+IndRNN is as `uniform` has it, or refused where a word speaks of W_hh alone.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from .options import Start
 
 _Array = npt.NDArray[Any]
 WORDS = ("uniform", "xavier", "orthogonal", "identity", "chrono")
-_FORGET = {"lstm": 1, "lstm_peephole": 1, "gru": 1}  # the gate by which a cell keeps its memory
-_INPUT = {"lstm": 0, "lstm_peephole": 0}  # and the one that lets the new into it
+_LSTMS = ("lstm", "lstm_peephole", "lstm_projected", "lstm_layer_norm")
+_GRUS = ("gru", "gru_reset_before", "gru_layer_norm")
+_FORGET = dict.fromkeys(_LSTMS + _GRUS, 1)  # the gate by which a cell keeps its memory
+_INPUT = dict.fromkeys(_LSTMS, 0)  # and the one that lets the new into it
 _INPUT_SPREAD = 0.001  # of W_ih beside W_hh = I
 
 
@@ -46,6 +49,8 @@ def check(chosen: Mapping[str, Any], cell: str, biases: int) -> Start:
     t_max, forget_bias = chosen["t_max"], chosen["forget_bias"]
     if init == "identity" and cell != "rnn_relu":
         raise ValueError(f"init='identity' is for RNN with nonlinearity='relu', but the cell is {cell}")
+    if init == "orthogonal" and cell.startswith("indrnn"):
+        raise ValueError(f"init='orthogonal' is for a matrix W_hh, but the cell is {cell}, which has none")
     if init == "chrono":
         if cell not in _FORGET:
             raise ValueError(f"init='chrono' sets the bias of a forget gate, but the cell is {cell}")
@@ -75,8 +80,9 @@ def fill(
     """Sets those parameters, one after the other, whose start values are not torch's, which all have now."""
     if start.init not in ("uniform", "chrono"):
         for name, view in parameters.items():
-            view[...] = 0
-            if name.startswith("weight") and view.ndim == 2:
+            if name.startswith(("bias", "weight_ch")):
+                view[...] = 0
+            elif name.startswith("weight") and view.ndim == 2:
                 rows = len(view) if name.startswith("weight_hr") else hidden
                 for block in view.reshape(-1, rows, view.shape[1]):
                     block[...] = _block(start.init, name.startswith("weight_hh"), block.shape, rng)
