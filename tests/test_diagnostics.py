@@ -51,10 +51,10 @@ def test_norms_of_h_in_all_layouts(cell):
     net = build(case, fastrnn.active(), "float64")
     flow = fastrnn.gradient_flow(net, case.x)
     y, _ = net(case.x)
-    np.testing.assert_allclose(flow.h[1], [norms(y[..., :5]), norms(y[..., 5:])])
+    np.testing.assert_allclose(flow.h[1], [norms(half) for half in np.split(y, 2, axis=2)])
     _, _, tape = net.forward(case.x)
     lower = tape._core.output(0)
-    np.testing.assert_allclose(flow.h[0], [norms(lower[..., :5]), norms(lower[..., 5:])])
+    np.testing.assert_allclose(flow.h[0], [norms(half) for half in np.split(lower, 2, axis=2)])
     turned = build(case, fastrnn.active(), "float64", batch_first=True)
     again = fastrnn.gradient_flow(turned, case.x.transpose(1, 0, 2))
     np.testing.assert_allclose(again.h, flow.h)
@@ -69,11 +69,11 @@ def test_a_gradient_of_one_where_each_direction_ends(cell, direction, batch_firs
     net = CLASSES[cell](I, H, direction=direction, batch_first=batch_first, seed=3, dtype="float64")
     x, lengths = np.random.default_rng(4).standard_normal((T, 3, I)), [T, 0, 2]
     dy = np.zeros((T, 3, net.output_size))
-    half = slice(H, None) if direction == "both" else slice(None)
+    first, *_, last = np.split(dy, net.num_directions, axis=2) * 2
     if direction != "reverse":
-        dy[T - 1, 0, :H] = dy[1, 2, :H] = 1
+        first[T - 1, 0] = first[1, 2] = 1
     if direction != "forward":
-        dy[0, 0, half] = dy[0, 2, half] = 1
+        last[0, 0] = last[0, 2] = 1
     if batch_first:
         x, dy = x.transpose(1, 0, 2), dy.transpose(1, 0, 2)
     got = fastrnn.gradient_flow(net, x, lengths=lengths)
@@ -100,14 +100,13 @@ def whole_jacobian(net, x, state, t, row):
     """d(states after)/d(states before) of step t of one row, by one backward call from every unit vector; (n,n)."""
     _, before = net(x[:t], state)
     before = [a[:, row] for a in parts(before).values()]
-    count, n = len(before), len(before) * net.num_layers * net.hidden_size
+    n = sum(a.size for a in before)
     copies = as_state([np.repeat(a[:, None], n, axis=1) for a in before], net.dtype)
     _, _, tape = net.forward(np.repeat(x[t : t + 1, row : row + 1], n, axis=1), copies)
-    units = np.eye(n).reshape(n, count, net.num_layers, net.hidden_size)
-    grads = net.backward(
-        tape, None, as_state([units[:, q].transpose(1, 0, 2) for q in range(count)], net.dtype)
-    )
-    return np.stack([a.transpose(1, 0, 2) for a in parts(grads.state).values()], axis=1).reshape(n, n)
+    units = np.split(np.eye(n), np.cumsum([a.size for a in before])[:-1], axis=1)
+    ends = [u.reshape(n, *a.shape).transpose(1, 0, 2) for u, a in zip(units, before)]
+    grads = net.backward(tape, None, as_state(ends, net.dtype))
+    return np.hstack([a.transpose(1, 0, 2).reshape(n, -1) for a in parts(grads.state).values()])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -121,10 +120,9 @@ def test_radius_is_that_of_the_whole_jacobian(cell, seed):
         jacobian = whole_jacobian(net, case.x, state, t, row)
         want = np.abs(np.linalg.eigvals(jacobian)).max()
         assert flow.spectral_radius(t, row=row) == pytest.approx(want, rel=0.01, abs=1e-12)
-        n = len(case.state)
-        blocks = jacobian.reshape(n, 2, 6, n, 2, 6)
+        layers = np.concatenate([np.repeat([0, 1], s.shape[2]) for s in case.state])
         for layer in range(2):
-            own = blocks[:, layer, :, :, layer].reshape(n * 6, n * 6)
+            own = jacobian[layers == layer][:, layers == layer]
             want = np.abs(np.linalg.eigvals(own)).max()
             got = flow.spectral_radius(t, row=row, layer=layer)
             assert got == pytest.approx(want, rel=0.01, abs=1e-12)

@@ -83,15 +83,16 @@ class GradientFlow:
 
             v <- J^T v / |J^T v|        radius = exp(mean of log |J^T v|), over the second half of n iterations
 
-        for n = 16, 32, 64, ... until two estimates agree. The mean is a geometric one, because with a complex dominant
-        pair of eigenvalues |J^T v| swings around the modulus and does not settle; its error then falls like 1/n.
+        for n = 16, 32, 64, ... until three estimates agree, since two do so by chance. The mean is a geometric one,
+        because with a complex dominant pair of eigenvalues |J^T v| swings around the modulus and does not settle; its
+        error then falls like 1/n.
 
         Args:
             t: time, the last step unless given.
             layer: of one layer; None of all, which is the largest of the layers.
             row: of the batch.
             steps: most iterations.
-            tolerance: relative change between two estimates at which to stop.
+            tolerance: relative change between estimates at which to stop.
 
         The parameters, x and the state must still be those of the `gradient_flow` call.
 
@@ -275,7 +276,7 @@ def _power_iteration(
 ) -> float:
     """See `GradientFlow.spectral_radius`."""
     logarithms: list[float] = []
-    count, last = _FIRST_STEPS, math.inf
+    count, last, agreed = _FIRST_STEPS, math.inf, 0
     while True:
         while len(logarithms) < count:
             norm = math.sqrt(sum(float(np.vdot(a, a)) for a in v))
@@ -285,7 +286,8 @@ def _power_iteration(
                 return 0.0
             logarithms.append(math.log(length))
         radius = math.exp(sum(logarithms[count // 2 :]) / (count - count // 2))
-        if abs(radius - last) <= tolerance * radius or count == most:
+        agreed = agreed + 1 if abs(radius - last) <= tolerance * radius else 0
+        if agreed == 2 or count == most:
             return radius
         count, last = min(2 * count, most), radius
 
