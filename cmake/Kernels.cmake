@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Which instruction sets the kernels are compiled for, and with which flags (the only -m flags of the project).
 #
+#   FASTRNN_PORTABLE_ONLY  an option: no instruction set but the portable one
 #   FASTRNN_ISAS        names, the slowest to compile first
 #   FASTRNN_TYPES_<isa> the types it is compiled for
 #   fastrnn_add_kernels(<source> <objects>)
@@ -48,6 +49,11 @@ if(FASTRNN_X86_64)
   # g++ may move a pair of floats through an MMX register, and leave the x87 unit of the thread unusable: long double
   # then gives NaN.
   set(FASTRNN_FLAGS_portable -mno-mmx)
+endif()
+option(FASTRNN_PORTABLE_ONLY "Compile the portable kernels alone" OFF)
+if(FASTRNN_PORTABLE_ONLY)
+  set(FASTRNN_ISAS portable)
+elseif(FASTRNN_X86_64)
   set(FASTRNN_ISAS avx512 avx2 portable)
   set(CMAKE_REQUIRED_FLAGS "-mavx512f -mavx512bf16")  # GCC 10 and Clang 9 know it, and the assembler must
   check_cxx_source_compiles("

@@ -68,9 +68,9 @@ struct Weights {
 
 // Noise in the recurrence (staged/masks.h), of kernels that are made for it: Kernels<T>::masked
 struct StateMasks {
-  double dropout;             // of numbers of h as W_hh multiplies them, one mask for all steps
+  double dropout;  // of numbers of h as W_hh multiplies them, one mask for all steps
   double zoneout[kMaxState];  // of h and c: the probability that a number keeps its previous value
-  bool training;              // else nothing is dropped, and states become what is expected of zoneout
+  bool training;  // else nothing is dropped, and states become what is expected of zoneout
   uint64_t seed;
   Index part;  // of a network: each has masks of its own
 };
@@ -140,6 +140,7 @@ struct Kernel {
   int gates, states, unit_parameters;
   bool recurrent;  // whether there is a W_hh
   bool projects;  // W_hr is needed, and P may differ from H
+  bool splits_units;  // whether a team may divide the units of a step among its members, and gains by it
   int row_multiple;  // gradients keep their bits where segments end after a multiple of so many rows from the end
   // Sizes of buffers grow with I, so that a network asks once for the scratch of its widest layer.
   Index (*packed_size)(Dims);

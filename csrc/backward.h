@@ -21,7 +21,7 @@ FR_NAMESPACE_BEGIN
 template <class Vec, class T = typename Vec::Scalar>
 struct BlockControl {
   const StepControl<T>* const limits;  // null: neither
-  const Index n;                       // units are left: sums beyond may be NaN
+  const Index n;  // units are left: sums beyond may be NaN
   StepNorms norms = {};
   Vec kept[2] = {Vec(0), Vec(0)};  // dh and dc as clamped
 
@@ -100,7 +100,18 @@ struct StepBackwardEpilogue {
       FR_LOOP for (int c = 0; c < kColumns; ++c) run_cell(copy[r][c], row + r, unit + c);
   }
 
-  FR_FN void run_cell(Vec dh, Index b, Index unit) const {
+  FR_FN void run_cell(const Vec dh, Index b, Index unit) const {
+    if (!limits) return run<false>(dh, b, unit);
+    const StepBackwardEpilogue copy = *this;  // the epilogue of the tile must have no address
+    run_controlled(copy, dh, b, unit);
+  }
+  // Stands once a cell and not once a tile
+  static FR_TILE void run_controlled(const StepBackwardEpilogue& epilogue, const Vec dh, Index b, Index unit) {
+    epilogue.template run<true>(dh, b, unit);
+  }
+
+  template <bool kControlled>
+  FR_FN void run(Vec dh, Index b, Index unit) const {
     const Index j = unit * Map::L;
     T* const gate = gates + b * gates_ld + unit * Map::kSlots * Map::L;
     T* const carry = carried + b * state_ld + j;
@@ -108,15 +119,15 @@ struct StepBackwardEpilogue {
     FR_UNROLL for (int s = 0; s < Cell::kSaved; ++s) saved[s] = Vec::load(gate + s * Map::L);
     FR_UNROLL for (int q = 0; q < Cell::kState; ++q) before[q] = Vec::load(prev[b] + q * padded + j);
     BlockControl<Vec> control{limits, H - j};
-    dh = control.dh(dh);
+    if (kControlled) dh = control.dh(dh);
     dstate[0] = dh;
     FR_UNROLL for (int q = 1; q < Cell::kState; ++q) dstate[q] = Vec::load(carry + q * padded);
     const auto own = load_unit<Cell, Vec>(unit_parameters, unit);
     const Vec after = Vec::load(states + b * state_ld + Cell::kMemory * padded + j);
     Cell::output_backward(saved, own, after, dh, dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
-    if (Cell::kMemory > 0) dstate[Cell::kMemory] = control.dc(dstate[Cell::kMemory]);
-    control.store(blocks + b * (padded / Map::L) + unit);
+    if (kControlled && Cell::kMemory > 0) dstate[Cell::kMemory] = control.dc(dstate[Cell::kMemory]);
+    if (kControlled) control.store(blocks + b * (padded / Map::L) + unit);
     Cell::update_backward(saved, own, before, dstate, dpre);
     FR_UNROLL for (int s = 0; s < Cell::kPre; ++s) {
       store_units(gate + s * Map::L, dpre[s], H - j);

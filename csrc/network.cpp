@@ -133,7 +133,7 @@ template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
                          Rows<T> y, T* const* sT, Tape<T>* tape) const {
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.recurrent).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.splits_units).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
   const Buffer scratch = buffer_of<T>(kernel_.forward_scratch_size(widest, lease.size(), keep));
   Buffer outputs_in_turn[2];  // inference: of the layer at work and of the one before it
@@ -218,7 +218,7 @@ void Network<T>::mask_input(const Tape<T>& tape, int layer, Rows<T> rows, Thread
 template <class T>
 void Network<T>::run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const {
   const Split split =
-      choose_split(args.dims, kernel_.gates, 1, lease.size(), kernel_.recurrent && lease.barriers_pay());
+      choose_split(args.dims, kernel_.gates, 1, lease.size(), kernel_.splits_units && lease.barriers_pay());
   lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.forward(args, team); });
 }
 
@@ -246,7 +246,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                                   const BackwardRequest<T>& request) const {
   const Batch& batch = tape.batch;
   const Dims widest = dims(batch, widest_input());
-  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), kernel_.recurrent).threads);
+  ThreadLease lease(choose_split(widest, kernel_.gates, 3, thread_count(), kernel_.splits_units).threads);
   const Buffer scratch = buffer_of<T>(kernel_.backward_scratch_size(widest, lease.size()));
   Buffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
   for (int k = 0; k < std::min(2, layers() - 1); ++k) d_between[k] = between(batch);
@@ -289,7 +289,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
       }
       // The same team for all segments: what they leave in scratch lies where its size says.
       const Split split =
-          choose_split(args.dims, kernel_.gates, 3, lease.size(), kernel_.recurrent && lease.barriers_pay());
+          choose_split(args.dims, kernel_.gates, 3, lease.size(), kernel_.splits_units && lease.barriers_pay());
       const auto run = [&] {
         lease.run(split.threads, split.units, split.patience, [&](const Team& team) { kernel_.backward(args, team); });
       };
@@ -343,6 +343,11 @@ Dims Network<T>::longest_segment(const Batch& batch, const std::vector<Index>& b
   return most;
 }
 
+// Numbers of segments to try: some, up to one a step
+static Index next_count(Index count, Index most) {
+  return count < most ? std::min(most, count + std::max(Index(1), count / 16)) : most + 1;
+}
+
 template <class T>
 std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budget) const {
   const auto bytes = [](Index n) { return double(n) * sizeof(T); };
@@ -350,10 +355,13 @@ std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budg
   for (int layer = 0; layer + 1 < layers(); ++layer) inputs += bytes(batch.T * batch.B * outputs(layer));
   for (const Part& part : parts_) whole += bytes(kernel_.tape_size(dims(batch, part.inputs)));
   for (int q = 0; q < kernel_.states; ++q) state += bytes(batch.B * width(q));
+  Index widest = 0;  // gradients of the outputs of two layers below the last
+  for (int layer = 0; layer + 1 < layers(); ++layer) widest = std::max(widest, outputs(layer));
+  inputs += bytes(std::min(2, layers() - 1) * batch.T * batch.B * widest);
   if (inputs + whole <= budget) return nullptr;
 
   double least = inputs + whole;
-  for (Index count = 2; count <= batch.T; count += std::max(Index(1), count / 16)) {
+  for (Index count = 2; count <= batch.T; count = next_count(count, batch.T)) {
     std::vector<Index> bounds = segment_bounds(batch, (batch.T + count - 1) / count);
     const Dims most = longest_segment(batch, bounds);
     const double size =

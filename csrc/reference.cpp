@@ -294,6 +294,7 @@ struct Reference {
             U,
             Cell::kRecurrent,
             false,
+            false,
             1,
             packed_size,
             tape_size,

@@ -267,6 +267,7 @@ struct ReferenceStaged : ReferenceStagedForward<Cell, T> {
             kUnit,
             Cell::kRecurrent,
             Cell::kProjected,
+            false,
             1,
             packed_size,
             tape_size,

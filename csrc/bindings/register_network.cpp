@@ -42,7 +42,7 @@ struct PyTape {
   Tape<T> tape;
   std::uint64_t network;
   bool used = false;
-  int segments() const { return tape.checkpoints ? tape.checkpoints->segments() : 1; }
+  int segments = 1;
 };
 
 template <class T>
@@ -60,10 +60,16 @@ class PyNetwork {
                                learn_state,
                                std::get<0>(noise),
                                {std::get<1>(noise), std::get<2>(noise)}},
-                  bfloat16, isa) {}
+                  bfloat16, isa) {
+    require(!directions.empty() && biases >= 0 && biases <= 2, "no layer, or more than two biases");
+    for (int direction : directions) require(direction >= kForward && direction <= kBoth, "no such direction");
+  }
   PyNetwork(const std::string& cell, const NetworkShape& shape, bool bfloat16, const std::string& isa)
       : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16, shape.masked()), shape),
         number_(++networks_made) {
+    const Kernel<T>& kernel = net_.kernel();
+    require(kernel.projects ? shape.P > 0 && shape.P < shape.H : shape.P == shape.H,
+            "the cell has no such output size");
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();
     std::fill_n(parameters_, net_.parameter_count(), T(0));
@@ -104,6 +110,7 @@ class PyNetwork {
     std::unique_ptr<PyTape<T>> tape;
     if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
+    if (tape && tape->tape.checkpoints) tape->segments = tape->tape.checkpoints->segments();
     {
       const ReleaseIf release(work(batch) > kLongWork);
       net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
@@ -151,8 +158,8 @@ class PyNetwork {
         tape.used = false;
         throw;
       }
-      tape.tape.release();
     }
+    tape.tape.release();  // what other threads may look at changes under the GIL
     return py::make_tuple(initial, py::make_tuple(sums.before, sums.after, sums.clamped));
   }
 
@@ -339,15 +346,15 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
   using Net = PyNetwork<T>;
   py::class_<PyTape<T>>(m, tape_name)
       .def_readonly("used", &PyTape<T>::used)
-      .def_property_readonly("segments", &PyTape<T>::segments)
+      .def_readonly("segments", &PyTape<T>::segments)
       .def(
           "output",
-          [](const py::object& self, int layer) {  // (T,B,outputs) of a layer but the last
-            const Tape<T>& tape = py::cast<PyTape<T>&>(self).tape;
+          [](const PyTape<T>& self, int layer) {  // a copy (T,B,outputs) of a layer but the last, some of it dropped
+            const Tape<T>& tape = self.tape;
             const Batch& batch = tape.batch;
             const size_t k = size_t(layer);
             require(k < tape.between.size(), "no such layer");
-            return py::array_t<T>({batch.T, batch.B, tape.widths[k]}, tape.between[k].template as<T>(), self);
+            return py::array_t<T>({batch.T, batch.B, tape.widths[k]}, tape.between[k].template as<T>());
           },
           py::arg("layer"))
       .def_property_readonly("steps", [](const PyTape<T>& t) { return t.tape.batch.T; })
@@ -356,7 +363,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def(py::init<const std::string&, Index, Index, Index, const std::vector<int>&, int, bool,
                     const std::tuple<double, double, double>&, bool, const std::string&>(),
            py::arg("cell"), py::arg("input_size"), py::arg("hidden_size"), py::arg("output_size"),
-           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("noise"), py::arg("bfloat16"), py::arg("isa"))
+           py::arg("directions"), py::arg("biases"), py::arg("learn_state"), py::arg("noise"), py::arg("bfloat16"),
+           py::arg("isa"))
       .def_property_readonly("isa", &Net::isa)
       .def_property_readonly("kernel", &Net::kernel)
       .def_property_readonly("flat", &Net::flat)

@@ -27,6 +27,7 @@ class Clip:
             t-1 (Graves 2013, arXiv:1308.0850, section 4).
         step_norm: n. At every step each sample's row [dL/dh_t ; dL/dc_t] longer than n is scaled to length n; after
             step_value. dL/dc_t holds what dL/dh_t gives to it through the output of the step.
+            (In float64 a row longer than 1e154, whose square is beyond double, becomes zero.)
         value: v. Every gradient of a parameter is clamped to [-v, v] where it is stored.
         norm: largest global L2 norm n, over all parameters of the model at once. Every gradient is multiplied
             by min(1, n / (norm + 1e-6)) inside the optimizer's update, so that it costs no pass over the
