@@ -14,7 +14,6 @@ import json
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def measure(cell: str, H: int, L: int, B: int, calls: int) -> dict[str, Any]:
     stream, y = net.stream(B), np.zeros((B, H), np.float32)
     state = net.stream(B).state
     inputs = list(np.random.default_rng(0).standard_normal((INPUTS, B, H), np.float32))
-    sides = {"stream": stream.step, "step": partial(net.step, state=state, out=y)}
+    sides = {"stream": stream.step, "step": lambda x: net.step(x, state, y)}
     taken: dict[str, list[int]] = {name: [] for name in sides}
     for step in sides.values():
         each(step, inputs, WARM)

@@ -94,7 +94,7 @@ struct StagedEntry {
             staged::pack_all<Cell, Vec, kMasked>,
             forward,
             backward,
-            staged::read_tape<Cell, Vec>};
+            staged::read_tape<Cell, Vec, kMasked>};
   }
 };
 

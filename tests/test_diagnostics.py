@@ -51,10 +51,11 @@ def test_norms_of_h_in_all_layouts(cell):
     net = build(case, fastrnn.active(), "float64")
     flow = fastrnn.gradient_flow(net, case.x)
     y, _ = net(case.x)
-    np.testing.assert_allclose(flow.h[1], [norms(half) for half in np.split(y, 2, axis=2)])
+    half = net.output_size // 2
+    np.testing.assert_allclose(flow.h[1], [norms(y[..., :half]), norms(y[..., half:])])
     _, _, tape = net.forward(case.x)
     lower = tape._core.output(0)
-    np.testing.assert_allclose(flow.h[0], [norms(half) for half in np.split(lower, 2, axis=2)])
+    np.testing.assert_allclose(flow.h[0], [norms(lower[..., :half]), norms(lower[..., half:])])
     turned = build(case, fastrnn.active(), "float64", batch_first=True)
     again = fastrnn.gradient_flow(turned, case.x.transpose(1, 0, 2))
     np.testing.assert_allclose(again.h, flow.h)
@@ -69,11 +70,11 @@ def test_a_gradient_of_one_where_each_direction_ends(cell, direction, batch_firs
     net = CLASSES[cell](I, H, direction=direction, batch_first=batch_first, seed=3, dtype="float64")
     x, lengths = np.random.default_rng(4).standard_normal((T, 3, I)), [T, 0, 2]
     dy = np.zeros((T, 3, net.output_size))
-    first, *_, last = np.split(dy, net.num_directions, axis=2) * 2
+    forward, reverse = np.split(dy, 2, axis=2) if direction == "both" else (dy, dy)
     if direction != "reverse":
-        first[T - 1, 0] = first[1, 2] = 1
+        forward[T - 1, 0] = forward[1, 2] = 1
     if direction != "forward":
-        last[0, 0] = last[0, 2] = 1
+        reverse[0, 0] = reverse[0, 2] = 1
     if batch_first:
         x, dy = x.transpose(1, 0, 2), dy.transpose(1, 0, 2)
     got = fastrnn.gradient_flow(net, x, lengths=lengths)
@@ -97,16 +98,27 @@ def test_rate_is_the_factor_of_a_step():
 
 
 def whole_jacobian(net, x, state, t, row):
-    """d(states after)/d(states before) of step t of one row, by one backward call from every unit vector; (n,n)."""
+    """d(states after)/d(states before) of step t of one row, by one backward call from every unit vector.
+
+    Returns the matrix (n,n), and the layer of each of the n units.
+    """
     _, before = net(x[:t], state)
     before = [a[:, row] for a in parts(before).values()]
-    n = sum(a.size for a in before)
-    copies = as_state([np.repeat(a[:, None], n, axis=1) for a in before], net.dtype)
-    _, _, tape = net.forward(np.repeat(x[t : t + 1, row : row + 1], n, axis=1), copies)
-    units = np.split(np.eye(n), np.cumsum([a.size for a in before])[:-1], axis=1)
-    ends = [u.reshape(n, *a.shape).transpose(1, 0, 2) for u, a in zip(units, before)]
-    grads = net.backward(tape, None, as_state(ends, net.dtype))
-    return np.hstack([a.transpose(1, 0, 2).reshape(n, -1) for a in parts(grads.state).values()])
+    sizes = [a.size for a in before]
+    n, ends = sum(sizes), np.cumsum(sizes)[:-1]
+
+    def copies(a):  # (n,n) -> states of n rows
+        return as_state(
+            [p.reshape(n, *b.shape).swapaxes(0, 1) for p, b in zip(np.split(a, ends, axis=1), before)],
+            net.dtype,
+        )
+
+    flat = np.concatenate([a.ravel() for a in before])
+    _, _, tape = net.forward(np.repeat(x[t : t + 1, row : row + 1], n, axis=1), copies(np.tile(flat, (n, 1))))
+    after = net.backward(tape, None, copies(np.eye(n))).state
+    jacobian = np.concatenate([a.swapaxes(0, 1).reshape(n, -1) for a in parts(after).values()], axis=1)
+    layers = np.concatenate([np.repeat(np.arange(len(b)), b.shape[1]) for b in before])
+    return jacobian, layers
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -117,12 +129,11 @@ def test_radius_is_that_of_the_whole_jacobian(cell, seed):
     state = as_state(case.state, "float64")
     flow = fastrnn.gradient_flow(net, case.x, state=state)
     for t, row in ((0, 0), (5, 2)):
-        jacobian = whole_jacobian(net, case.x, state, t, row)
+        jacobian, layers = whole_jacobian(net, case.x, state, t, row)
         want = np.abs(np.linalg.eigvals(jacobian)).max()
         assert flow.spectral_radius(t, row=row) == pytest.approx(want, rel=0.01, abs=1e-12)
-        layers = np.concatenate([np.repeat([0, 1], s.shape[2]) for s in case.state])
         for layer in range(2):
-            own = jacobian[layers == layer][:, layers == layer]
+            own = jacobian[np.ix_(layers == layer, layers == layer)]
             want = np.abs(np.linalg.eigvals(own)).max()
             got = flow.spectral_radius(t, row=row, layer=layer)
             assert got == pytest.approx(want, rel=0.01, abs=1e-12)
@@ -169,11 +180,13 @@ def test_wrong_arguments_of_radius():
     refused(ValueError, ["t", T, T - 1], radius, T)
     refused(ValueError, ["row", B], radius, row=B)
     refused(ValueError, ["layer", 2], radius, layer=2)
-    refused(ValueError, ["steps", 1], radius, steps=1)
+    refused(ValueError, ["steps", 0], radius, steps=0)
     refused(ValueError, ["tolerance", -1.0], radius, tolerance=-1.0)
     refused(TypeError, ["t", "0.5"], radius, 0.5)
     both = fastrnn.gradient_flow(fastrnn.LSTM(I, H, bidirectional=True), x)
     refused(ValueError, ["spectral_radius", "bidirectional"], both.spectral_radius)
+    masked = fastrnn.gradient_flow(fastrnn.LSTM(I, H, 2, dropout=0.5), x)
+    refused(ValueError, ["spectral_radius", "dropout=0.5"], masked.spectral_radius)
 
 
 # ---- models ----

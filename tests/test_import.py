@@ -24,6 +24,7 @@ EAGER = {
     "fastrnn.recurrent",
     "fastrnn.results",
     "fastrnn.runtime",
+    "fastrnn.streaming",
 }
 
 # Of others, what once came along (json, pathlib, secrets with hashlib and random) or would cost as much

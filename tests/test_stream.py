@@ -40,7 +40,7 @@ def test_y_is_one_array_and_out_another(cell):
     first = y.copy()
     assert stream.step(x[1]) is y
     assert not np.array_equal(y, first)
-    kept, out = y.copy(), zeros(*y.shape)
+    kept, out = y.copy(), np.zeros_like(y)
     assert stream.step(x[2], out=out) is out
     np.testing.assert_array_equal(y, kept)
     for t in range(3):
@@ -50,8 +50,8 @@ def test_y_is_one_array_and_out_another(cell):
 
 def test_the_state_is_a_copy(cell):
     net = CLASSES[cell](I, H, 2, seed=3)
-    ones = [np.ones(a.shape) for a in parts(net.stream(B).state).values()]
-    start = as_state(ones, "float32")
+    start = as_state([np.ones(shape) for shape in net._state_shapes(B, False)], "float32")
+    want, _ = net.step(zeros(B, I), start)
     stream = net.stream(B, start)
     for a in parts(start).values():
         a[...] = 99
@@ -59,7 +59,6 @@ def test_the_state_is_a_copy(cell):
     for a in parts(state).values():
         assert (a == 1).all()
         a[...] = 99
-    want, _ = net.step(zeros(B, I), as_state(ones, "float32"))
     np.testing.assert_array_equal(stream.step(zeros(B, I)), want)
 
 
@@ -98,6 +97,18 @@ def test_a_batch_first_net_streams_the_same(cell, batch):
     np.testing.assert_array_equal(stream.step(x), want)
 
 
+@pytest.mark.parametrize("batch", [None, B])
+def test_a_stream_starts_from_what_was_learned(cell, batch):
+    net = CLASSES[cell](I, H, 2, learn_state=True, seed=3)
+    net.flat[:] = np.random.default_rng(4).uniform(-0.5, 0.5, net.flat.size)
+    x = np.random.default_rng(5).standard_normal((I,) if batch is None else (batch, I)).astype(np.float32)
+    want, _ = net(x[None])
+    stream = net.stream(batch)
+    np.testing.assert_array_equal(stream.step(x), want[0])
+    stream.reset()
+    np.testing.assert_array_equal(stream.step(x), want[0])
+
+
 def test_what_has_to_be_converted_is(cell):
     net = CLASSES[cell](I, H, seed=3)
     x = np.random.default_rng(5).standard_normal((B, 2 * I))
@@ -108,7 +119,7 @@ def test_what_has_to_be_converted_is(cell):
 @pytest.mark.parametrize("batch", [None, 40])
 def test_a_step_allocates_nothing(target, cell, batch):
     tracemalloc = pytest.importorskip("tracemalloc", reason="counts what Python and NumPy allocate")
-    net = CLASSES[cell](30, 200, 2, seed=8)
+    net = CLASSES[cell](30, 64, 2, seed=8)
     stream, x = net.stream(batch), np.ones((30,) if batch is None else (batch, 30), np.float32)
     net_state = as_state([np.zeros_like(a) for a in parts(stream.state).values()], "float32")
     out = np.zeros_like(stream.step(x))
@@ -130,7 +141,7 @@ def test_a_step_allocates_nothing(target, cell, batch):
         ours = traced(lambda: stream.step(x))
     finally:
         tracemalloc.stop()
-    assert ours[0] <= 0, "memory grows"
+    assert ours[0] < 50 * 16, "memory grows"  # an int a step would be more
     assert ours[1] <= plain[1] + 64, "more is allocated than by net.step"
     assert ours[1] < out.nbytes or batch is None, "an array was allocated"
 

@@ -139,10 +139,8 @@ def test_layouts(cell, pair):
     compare_bits({"y": y3}, {"y": one[:, 0]})
     assert grads3.x.shape == (STEPS, 3)
     close({"dx": grads3.x}, {"dx": grads.x[:, 0]}, case)
-    want = [s[:, 0].shape for s in case.state]
-    assert (
-        [a.shape for a in parts(state3).values()] == [a.shape for a in parts(grads3.state).values()] == want
-    )
+    for some in (state3, grads3.state):
+        assert tuple(a.shape for a in parts(some).values()) == net._state_shapes(1, True)
 
 
 @pytest.mark.parametrize("pair", [(3, 3), (3, 5)])
@@ -345,6 +343,18 @@ def test_repr():
 
 @pytest.mark.parametrize("option", ["dropout", "input_dropout"])
 def test_masks_would_differ(option):
-    net = fastrnn.GRU(I, H, seed=1)
-    vars(net)[option] = 0.5
+    net = fastrnn.GRU(I, H, 2, seed=1, **{option: 0.5})
     refused(ValueError, ["bptt", f"{option}=0.5"], net.forward, zeros(T, B, I), bptt=(2, 3))
+
+
+def test_a_learned_state_learns_from_the_windows_that_reach_it(cell):
+    net = CLASSES[cell](I, H, 2, learn_state=True, seed=1, dtype="float64")
+    x = np.random.default_rng(2).standard_normal((8, B, I))
+    net.flat[:] = np.random.default_rng(3).uniform(-0.5, 0.5, net.flat.size)
+    y, _, tape = net.forward(x)
+    want = net.backward(tape, y)
+    y2, _, tape = net.forward(x, bptt=(2, 8))
+    got = net.backward(tape, y2)
+    np.testing.assert_array_equal(y2, y)
+    assert got.params["h0"].any()
+    np.testing.assert_allclose(got.flat, want.flat)

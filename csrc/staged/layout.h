@@ -37,6 +37,7 @@ struct Layout {
   static constexpr int kUnit = kUnitParameters<Cell>;
   static constexpr int kNorms = Cell::kUnit;  // the first unit parameter that is of a norm
   static_assert(Cell::kSaved >= Cell::kPre, "dpre overwrites saved");
+  static_assert(!Cell::kNormMemory || !Cell::kProjected, "backward has one row for what is H wide");
   static_assert(!Cell::kResetBefore || (Cell::x_slot(G - 1) == kX + G - 1 && Cell::h_slot(G - 1) == kH + G - 1),
                 "the gate of the second product has the last slot");
 

@@ -4,10 +4,10 @@
 #include "layout.h"
 FR_NAMESPACE_BEGIN
 namespace staged {
-template <class Cell, class Vec, class T = typename Vec::Scalar>
+template <class Cell, class Vec, bool kMasked, class T = typename Vec::Scalar>
 void read_tape(Dims d, Steps steps, const T* tape, T* cells, T* gates) {
   constexpr Index G = Cell::kGates;
-  const Layout<Cell, Vec> map{d};
+  const Layout<Cell, Vec, kMasked> map{d};
   const Walk walk{d, steps};
   if (cells) copy_or_zero<T>(nullptr, cells, d.T * d.B * d.H);
   if (gates) copy_or_zero<T>(nullptr, gates, d.T * d.B * G * d.H);

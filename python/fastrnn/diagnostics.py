@@ -23,7 +23,7 @@ from .recurrent import Recurrent
 from .results import Gradients, State, Stats, Tape
 
 _Array = npt.NDArray[Any]
-_FIRST_STEPS = 16  # of power iteration, before its first estimate
+_FIRST_STEPS = 128  # of power iteration, before its first estimate: with 16, two of them agree by chance
 
 
 class _Run(NamedTuple):
@@ -83,29 +83,29 @@ class GradientFlow:
 
             v <- J^T v / |J^T v|        radius = exp(mean of log |J^T v|), over the second half of n iterations
 
-        for n = 16, 32, 64, ... until three estimates agree, since two do so by chance. The mean is a geometric one,
-        because with a complex dominant pair of eigenvalues |J^T v| swings around the modulus and does not settle; its
-        error then falls like 1/n.
+        for n = 128, 256, ... until two estimates agree. The mean is a geometric one, because with a complex dominant
+        pair of eigenvalues |J^T v| swings around the modulus and does not settle; its error then falls like 1/n.
 
         Args:
             t: time, the last step unless given.
             layer: of one layer; None of all, which is the largest of the layers.
             row: of the batch.
             steps: most iterations.
-            tolerance: relative change between estimates at which to stop.
+            tolerance: relative change between two estimates at which to stop.
 
         The parameters, x and the state must still be those of the `gradient_flow` call.
 
         Raises:
-            ValueError: t, layer or row is out of range, or the net does not run forward alone.
+            ValueError: t, layer or row is out of range, or the net has dropout or does not run forward alone.
             TypeError: an argument is of a wrong type.
         """
         net, x, states, lengths = self._run
         _check.forward_only("spectral_radius", net.directions)
+        _check.no_dropout("spectral_radius", vars(net))
         row = _check.size("row", row, 0, x.shape[1] - 1)
         t = _check.size("t", int(lengths[row]) - 1 if t is None else t, 0, int(lengths[row]) - 1)
         chosen = slice(None) if layer is None else _check.size("layer", layer, 0, net.num_layers - 1)
-        most = _check.size("steps", steps, _FIRST_STEPS)
+        most = _check.size("steps", steps)
         tolerance = _check.number("tolerance", tolerance, 0.0)
         start = None if states is None else _form(net, [a[:, row] for a in states])
         _, before = net(x[:t, row], start)
@@ -276,7 +276,7 @@ def _power_iteration(
 ) -> float:
     """See `GradientFlow.spectral_radius`."""
     logarithms: list[float] = []
-    count, last, agreed = _FIRST_STEPS, math.inf, 0
+    count, last = min(_FIRST_STEPS, most), math.inf
     while True:
         while len(logarithms) < count:
             norm = math.sqrt(sum(float(np.vdot(a, a)) for a in v))
@@ -286,8 +286,7 @@ def _power_iteration(
                 return 0.0
             logarithms.append(math.log(length))
         radius = math.exp(sum(logarithms[count // 2 :]) / (count - count // 2))
-        agreed = agreed + 1 if abs(radius - last) <= tolerance * radius else 0
-        if agreed == 2 or count == most:
+        if abs(radius - last) <= tolerance * radius or count == most:
             return radius
         count, last = min(2 * count, most), radius
 

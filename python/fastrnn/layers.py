@@ -37,8 +37,8 @@ class RNN(Recurrent):
         input_dropout: the same of x, one mask for all steps of a sequence, as `dropout` of Keras' layers.
         recurrent_dropout: the same of h_{t-1} where W_hh multiplies it, one mask for all steps of a sequence (Gal &
             Ghahramani 2016), as in Keras; not with "bfloat16".
-        zoneout: probability by which a number of h, and of c, keeps its previous value in a training forward (Krueger et
-            al. 2016, arXiv:1606.01305), or the pair (p_h, p_c); otherwise states are what is expected of it,
+        zoneout: probability by which a number of h, and of c, keeps its previous value in a training forward (Krueger
+            et al. 2016, arXiv:1606.01305), or the pair (p_h, p_c); otherwise states are what is expected of it,
             p * previous + (1 - p) * new. Not with "bfloat16".
         learn_state: what a call without a state begins with is made of parameters, h0 (L*D,H) and for LSTM c0, zero at
             first, instead of zeros; a reset still means zeros.

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check, _core, control, options
-from .parameters import Parameters
 from .results import Gradients, State, Tape, empty
 from .runtime import active
+from .streaming import Streaming
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from .clip import Clip
     from .options import ForwardOptions
     from .results import Internals
-    from .stream import Stream
     from .truncated import TruncatedTape
 
 _Array = npt.NDArray[Any]
 
 
-class Recurrent(Parameters):
+class Recurrent(Streaming):
     """What RNN, LSTM and GRU share; not created by itself."""
 
     _STATES: ClassVar[tuple[str, ...]] = ("h",)
@@ -332,53 +331,6 @@ class Recurrent(Parameters):
         widths = self._state_widths()
         stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
-
-    # ------------------------------------------------------------------ streaming
-
-    def step(self, x_t: _Array, state: State = None, out: _Array | None = None) -> tuple[_Array, State]:
-        """One step of a stream: the same bits as the whole sequence in one call.
-
-        Args:
-            x_t: (B,I), or (I,) for one stream.
-            state: (L,B,H) or (L,H), for LSTM the tuple (h, c), as the step before returned it. None starts.
-            out: where y goes. The arrays of `state` are then updated in place and returned, and nothing is allocated.
-
-        Returns:
-            y (B,H) or (H,), and the state.
-
-        Raises:
-            ValueError: a shape does not fit, or the net is bidirectional; nothing is then changed.
-            TypeError: an argument is no array, or of a wrong dtype.
-        """
-        result = self._net.step(x_t, state, out)  # None where anything has to be converted or is wrong
-        return result if result is not None else self._checked_step(x_t, state, out)
-
-    def stream(self, batch: int | None = None, state: State = None) -> Stream:
-        """A stream of (I,), or of (batch,I), that owns its state and its output; state as in `step`, None is zeros."""
-        from .stream import Stream
-
-        return Stream(self, batch, state)
-
-    def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
-        _check.forward_only("step", self.directions)
-        x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
-        single = x.ndim == 1
-        shapes = self._state_shapes(1 if single else x.shape[0], single)
-        before = _check.states("state", state, self.cell, self._STATES, shapes, self.dtype)
-        if out is not None:
-            _check.in_place("out", out, (*x.shape[:-1], self.output_size), self.dtype)
-            arrays = (
-                {}
-                if state is None
-                else dict(zip(self._STATES, state if isinstance(state, (tuple, list)) else [state]))
-            )
-            for (letter, a), shape in zip(arrays.items(), shapes):
-                _check.in_place(f"state {letter}", a, shape, self.dtype)
-            _check.apart(x_t=x, out=out, **{f"state {letter}": a for letter, a in arrays.items()})
-        arranged = None if before is None else before if len(self._STATES) > 1 else before[0]
-        result = self._net.step(x, arranged, out)
-        assert result is not None, "a checked step is what the kernels take"
-        return result  # type: ignore[no-any-return]
 
     # ------------------------------------------------------------------ helpers
 

@@ -71,7 +71,7 @@ class Stream:
         return copies if len(copies) > 1 else copies[0]
 
     def reset(self, rows: Any = None) -> None:
-        """Back to the state of a call without one, which is zero.
+        """Back to the state of a call without one: zero, or what was learned.
 
         Args:
             rows: which rows of the batch begin anew: bool (B,), or their numbers; None is all.

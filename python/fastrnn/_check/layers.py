@@ -178,7 +178,7 @@ def bptt(
 def no_dropout(name: str, options: Mapping[str, Any]) -> None:
     """No masks that a second run of the same steps would draw anew."""
     for dropout in ("dropout", "input_dropout", "recurrent_dropout", "zoneout"):
-        if options.get(dropout):
+        if np.any(options.get(dropout, 0)):  # of zoneout a pair
             raise ValueError(
                 f"{name} runs steps again, but {dropout}={options[dropout]} would draw other masks for them"
             )
