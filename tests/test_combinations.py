@@ -13,9 +13,9 @@ import pytest
 from fastrnn import _core
 from refusal import B, H, I, T, refused, zeros
 from runner import CLASSES, as_state, compare_bits, parts
-from shapes import CELLS
+from shapes import CELLS, make_lengths
 
-COUNT, CHUNK = int(os.environ.get("FASTRNN_COMBINATIONS", "150")), 15
+COUNT, CHUNK = int(os.environ.get("FASTRNN_COMBINATIONS", "300")), 30
 STEP, BOUND = (
     1e-6,
     1e-6,
@@ -65,7 +65,7 @@ class Drawn:
             rows = self.B = 1
         self.masks = {}
         if not self.unbatched and self.flip():
-            self.masks["lengths"] = random.integers(0, steps + 1, rows)
+            self.masks["lengths"] = make_lengths(random, steps, rows)
         if self.flip(0.4):
             self.masks["reset"] = self.arranged(random.random((steps, rows)) < 0.3)
         if net._dropout:
@@ -78,7 +78,7 @@ class Drawn:
         self.x = self.arranged(random.standard_normal((steps, rows, net.input_size)))
         self.dy = self.arranged(random.standard_normal((steps, rows, net.output_size)))
         self.dstate = [random.standard_normal(s) for s in shapes]
-        self.state = [random.standard_normal(s) for s in shapes] if self.flip() else None
+        self.state = [random.standard_normal(s) for s in shapes] if self.flip(0.4) else None
 
     def arranged(self, a):
         """(T,B,..) in the layout of the call."""
