@@ -19,9 +19,9 @@ _T, _B, _I, _H = 6, 5, 7, 19  # tails of every vector width, and several rows a 
 def _results(cell: str, dtype: str, isa: str) -> list[npt.NDArray[Any]]:
     """y, gradient of x and of the parameters, on the same input whatever the target."""
     rng = np.random.default_rng(0)
-    x, dy = (rng.normal(size=(_T, _B, n)).astype(np.float32).astype(dtype) for n in (_I, 2 * _H))
     with using(isa):
         net = CELLS[cell](_I, _H, bidirectional=True, dtype=dtype, seed=0)
+    x, dy = (rng.normal(size=(_T, _B, n)).astype("f").astype(dtype) for n in (_I, net.output_size))
     y, _, tape = net.forward(x, lengths=[6, 0, 3, 5, 6])
     assert tape is not None
     gradients = net.backward(tape, dy)
