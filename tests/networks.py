@@ -45,5 +45,5 @@ def echo(count=60, seed=5):
     return x, [np.concatenate(([0], tokens[:-1]))[: len(tokens)] for tokens in x]
 
 
-def tagger(cell="gru", seed=1, **options):
-    return fastrnn.NToN(cell, fastrnn.Embedding(4, 6), 12, 4, seed=seed, **options)
+def tagger(cell="gru", seed=1, hidden=12, **options):
+    return fastrnn.NToN(cell, fastrnn.Embedding(4, 6), hidden, 4, seed=seed, **options)
