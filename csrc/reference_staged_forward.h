@@ -2,7 +2,7 @@
 // Cells that need more than one phase a step, and any cell with StateMasks, by naive loops in double: what reference.cpp
 // is for the others. For one row and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5) over all gates:
 //
-//   X = W_ih x   H = W_hh h   kNormPre: LN of both   pre = gain X + b_ih, gain H + b_hh   kResetBefore: last gate of H
+//   X = W_ih x   H = W_hh h   kNormPre: LN of both   pre = gain X + b_ih, gain H + b_hh   kResetBefore: last gate
 //   update   kNormMemory: m = gain LN(memory) + bias   output   kProjected: h = W_hr output
 //
 // Rank 0 works. Buffers hold doubles: packed the arrays of Weights one after the other; the tape for each row of the batch

@@ -4,8 +4,8 @@
 //   reset    r = sigmoid(pre_r)   r h                                     W_hn multiplies it
 //   update   z = sigmoid(pre_z)   n = tanh(pre_n)   h' = n + z (h - n)
 //
-// Slots r z n, each fed by x and by h. Saved for backward: r z n, and r once more, since dpre overwrites the first three
-// before reset_backward.
+// Slots r z n, each fed by x and by h. Saved for backward: r z n, and r once more, since dpre overwrites the first
+// three before reset_backward.
 #pragma once
 #include "math.h"
 FR_NAMESPACE_BEGIN

@@ -7,10 +7,10 @@
 //                        dreset = gradient of the last gate times its W_hh            product, rows   (kResetBefore)
 //                        gradients of W_ih x and W_hh h, through their norms          rows   (kNormPre)
 //
-// dpre replaces what was saved. dX and the gradients of the weights wait until after the loop (weight_gradients.h). A row
-// joins the loop at its last step, resets cut it, steps are controlled and segments follow each other as in
-// ../backward.h; only does each thread own rows here, whatever the team, and a row that is too long is scaled at the end
-// of its step in all that backward has written of it.
+// dpre replaces what was saved. dX and the gradients of the weights wait until after the loop (weight_gradients.h). A
+// row joins the loop at its last step, resets cut it, steps are controlled and segments follow each other as in
+// ../backward.h; only does each thread own rows here, whatever the team, and a row that is too long is scaled at the
+// end of its step in all that backward has written of it.
 #pragma once
 #include "forward.h"
 #include "weight_gradients.h"
@@ -27,7 +27,8 @@ struct Backward {
     // the step, gradient of W_hh h of the first step of the segment after this one, factors of h, norms of the step
     T *W_ih, *W_hh, *W_reset, *W_hr, *unit, *carried, *dh, *wide, *entering, *factors;
     StepNorms* norms;
-    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work, rows of the step
+    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work,
+    // rows of the step
     T *zeros = nullptr, *fresh = nullptr;
     const T** in = nullptr;
     T** out = nullptr;

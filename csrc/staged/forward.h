@@ -24,7 +24,8 @@ struct Forward {
     Carve<T> carve;
     // of the team: rows of a chunk and states before and after a step, inference only; factors of h
     T *rows, *states, *factors;
-    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work, rows of the step
+    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work,
+    // rows of the step
     T *zeros = nullptr, *fresh = nullptr;
     const T** in = nullptr;
     T** out = nullptr;
@@ -123,8 +124,9 @@ struct Forward {
       const Vec b = Vec::load(bias + s * padded + j);
       if constexpr (Map::kNorm) {
         pre[s] = b;
-        if (gate_of_slot<Cell>(true, s) >= 0) pre[s] = fma(load(gain(s - Map::kX), j), load(at + map.x_at(), s - Map::kX, j), pre[s]);
-        if (gate_of_slot<Cell>(false, s) >= 0) pre[s] = fma(load(gain(G + s - Map::kH), j), load(at + map.h_at(), s - Map::kH, j), pre[s]);
+        const int x = s - Map::kX, h = s - Map::kH;
+        if (gate_of_slot<Cell>(true, s) >= 0) pre[s] = fma(load(gain(x), j), load(at + map.x_at(), x, j), pre[s]);
+        if (gate_of_slot<Cell>(false, s) >= 0) pre[s] = fma(load(gain(G + h), j), load(at + map.h_at(), h, j), pre[s]);
       } else {
         pre[s] = Vec::load(at + s * padded + j) + b;
       }
@@ -171,7 +173,8 @@ struct Forward {
     }
   }
 
-  FR_FN void output(Vec m, Vec (&state)[Cell::kState], Vec (&saved)[Cell::kSaved], Index j, T* at, const T* prev, T* after, T* y) const {
+  FR_FN void output(Vec m, Vec (&state)[Cell::kState], Vec (&saved)[Cell::kSaved], Index j, T* at, const T* prev,
+                    T* after, T* y) const {
     Cell::output(m, state, saved);
     if (Cell::kProjected) return state[0].store(at + map.output_at() + j);
     const Vec h = zoned(state[0], 0, prev, j);

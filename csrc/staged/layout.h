@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 // Layouts of the staged driver, which runs cells that need more than one phase a step (cells/cell.h).
 //
-// A product and what follows it do not meet in registers here, but in rows: each of the R rows has one, of slots, each of
-// them the H units padded to whole vectors. A norm then walks one stretch, and all products have the same epilogue.
+// A product and what follows it do not meet in registers here, but in rows: each of the R rows has one, of slots, each
+// of them the H units padded to whole vectors. A norm then walks one stretch, and all products have the same epilogue.
 //
-//   row      [slot][padded H]    pre-activations, overwritten by saved, overwritten by dpre; then, where the cell has them:
+//   row      [slot][padded H]    pre-activations, overwritten by saved, overwritten by dpre; then, where there are any:
 //              x, h              W_ih x and W_hh h, normalised                                         (kNormPre)
 //              memory            what output() sees, before gains where it is normalised
 //              reset             what the last gate multiplies                                         (kResetBefore)

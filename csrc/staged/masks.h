@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
-// Masks of the recurrence of one call (StateMasks, api.h), row by row, by the hash of ../mask.h: forward and backward make
-// them alike. Recurrent dropout (Gal and Ghahramani 2016, arXiv:1512.05287) multiplies the h that W_hh sees by 0 or
-// 1 / (1 - p), the same for all steps of a sequence. Zoneout (Krueger et al. 2016, arXiv:1606.01305) takes new numbers of
-// a state with the weight 1 or 0 in training, and with 1 - p in inference, and the previous ones with the rest.
+// Masks of the recurrence of one call (StateMasks, api.h), row by row, by the hash of ../mask.h: forward and backward
+// make them alike. Recurrent dropout (Gal and Ghahramani 2016, arXiv:1512.05287) multiplies the h that W_hh sees by 0
+// or 1 / (1 - p), the same for all steps of a sequence. Zoneout (Krueger et al. 2016, arXiv:1606.01305) takes new
+// numbers of a state with the weight 1 or 0 in training, and with 1 - p in inference, and the previous ones with the rest.
 #pragma once
 #include "../mask.h"
 #include "../rows.h"

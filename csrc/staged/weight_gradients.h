@@ -4,7 +4,7 @@
 //
 //          A, of a row                     B, of a row
 //   dW_ih  gradient of W_ih x              x
-//   dW_hh  gradient of W_hh h              h before the step; of the last gate what it multiplied instead (kResetBefore)
+//   dW_hh  gradient of W_hh h              h before the step; of the last gate what it multiplied (kResetBefore)
 //   dW_hr  gradient of h                   what W_hr multiplied   (kProjected)
 //
 // As in ../weight_gradients.h rows come in chunks, row R-1 first and row 0 last, in one chain of sums; B is packed
@@ -215,15 +215,17 @@ struct WeightGradients {
 
   FR_FN void add_norm_gradients(const T* at, const Vec (&dpre)[Cell::kPre],
                                 UnitParameters<Vec, Map::kUnit>& sums) const {
+    constexpr int first = Map::kNorms;
     if constexpr (Cell::kNormPre)
       FR_UNROLL for (int c = 0; c < G; ++c) {
-        sums[Map::kNorms + c] = sums[Map::kNorms + c] + dpre[Map::kX + c] * Vec::load(at + map.x_at() + c * padded);
-        sums[Map::kNorms + G + c] = sums[Map::kNorms + G + c] + dpre[Map::kH + c] * Vec::load(at + map.h_at() + c * padded);
+        const Vec x = Vec::load(at + map.x_at() + c * padded), h = Vec::load(at + map.h_at() + c * padded);
+        sums[first + c] = sums[first + c] + dpre[Map::kX + c] * x;
+        sums[first + G + c] = sums[first + G + c] + dpre[Map::kH + c] * h;
       }
     if constexpr (Cell::kNormMemory) {
       const Vec dm = Vec::load(at + map.dmemory_at());
-      sums[Map::kNorms + 2 * G] = sums[Map::kNorms + 2 * G] + dm * Vec::load(at + map.memory_at());
-      sums[Map::kNorms + 2 * G + 1] = sums[Map::kNorms + 2 * G + 1] + dm;
+      sums[first + 2 * G] = sums[first + 2 * G] + dm * Vec::load(at + map.memory_at());
+      sums[first + 2 * G + 1] = sums[first + 2 * G + 1] + dm;
     }
   }
 
