@@ -74,6 +74,8 @@ def assert_stats(got, want, allowed):
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_every_mode(target, dtype, cell, setting):
     for number, names in enumerate(SUBSETS):
+        if dtype == "float32" and number % 5:  # none, two pairs, and all
+            continue
         case, added = problem(cell, setting), number % 3 == 1
         want, facts = wanted(cell, setting, frozenset(names), added)
         flat = accumulated(cell, setting) if added else None
@@ -190,15 +192,15 @@ def test_limits_beyond_the_type(target, dtype, cell):
 
 
 @pytest.mark.parametrize("way", ["batch", "units", "alone"])
-def test_any_number_of_threads(target, dtype, cell, way):
-    for setting in SETTINGS:
+def test_any_number_of_threads(target, cell, way):
+    for setting in ("one row", "two layers"):
         case = problem(cell, setting)
-        net, clip = net_of(case, target, dtype), clip_of(LIMITS, case)
+        net, clip = net_of(case, target, "float32"), clip_of(LIMITS, case)
         with fastrnn.threads(1):
             want = both(run(net, case, clip, trace=True), setting)
         _core.force_split(way)
         try:
-            for n in (1, 2, 7):
+            for n in (2, 7):
                 with fastrnn.threads(n):
                     got = both(run(net, case, clip, trace=True), setting)
                 compare_bits(got, want, f"{setting} with {n} threads by {way}")
