@@ -135,4 +135,7 @@ class NToN(Model):
         inputs, hidden = arguments["inputs"], arguments["hidden"]
         table = inputs.vocabulary * inputs.size if isinstance(inputs, Embedding) else 0
         width = inputs.size if isinstance(inputs, Embedding) else inputs
-        return int(table + hidden * (width + arguments["num_layers"] * hidden + arguments["outputs"]))
+        cell = arguments["cell"]
+        seen = hidden // 2 if cell == "lstm_projected" else hidden  # width of h, which W_hh and V multiply
+        own = 1 if cell in ("indrnn_tanh", "indrnn_relu") else seen  # numbers of W_hh for each unit
+        return int(table + hidden * (width + arguments["num_layers"] * own) + arguments["outputs"] * seen)
