@@ -259,11 +259,11 @@ def _norms(net: Recurrent, tape: Tape, y: _Array) -> _Array:
     found = []
     for layer in range(net.num_layers):
         h = y if layer == net.num_layers - 1 else tape._core.output(layer)
-        directions = sum(at == layer for at, _ in net._places())
+        directions = sum(at == layer for at, _ in net._places)
         found += [
             np.linalg.norm(part.astype(np.float64), axis=(1, 2)) for part in np.split(h, directions, axis=2)
         ]
-    return control.by_place(np.array(found), net._places())
+    return control.by_place(np.array(found), net._places)
 
 
 def _time_major(net: Recurrent, a: _Array) -> _Array:
@@ -293,7 +293,7 @@ def _power_iteration(
 
 def _directions(net: Recurrent) -> list[int]:
     """What the second axis of (L,D,T) stands for."""
-    return sorted({direction for _, direction in net._places()})
+    return sorted({direction for _, direction in net._places})
 
 
 def _finite(a: _Array) -> list[Any]:

@@ -101,6 +101,14 @@ class Recurrent(Streaming):
             for unit_role, count in self._UNIT_ROLES[self.cell]:
                 self._layout[unit_role + suffix] = (count * self.hidden_size,), offset
                 offset += count * self.hidden_size
+        # What each call needs, found once. Of places: layer and direction (1: reverse) of each part, as states have it
+        order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
+        self._places = [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
+        self._state_widths = (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
+        self._count = sum(math.prod(shape) for shape, _ in self._layout.values())
+        self._drops = bool(self._dropout)
+        self._y_width = self.output_size
+        self._widest = max(self._y_width, self.input_size, 2 * self._gates * (self.hidden_size + 64))
 
     @property
     def num_directions(self) -> int:
@@ -228,25 +236,33 @@ class Recurrent(Streaming):
         training = _check.flag("training", training)
         budget = _check.workspace(max_workspace, training)
         asked = _check.flag("return_cells", return_cells), _check.flag("return_gates", return_gates)
-        if any(asked):
+        telling = asked[0] or asked[1]
+        if telling:
             _internals().check(self, *asked, budget)
-        masks = self._dropout.draw(dropout_seed, training, self._rng)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         if look:
             _nonfinite().check_inputs(self, rows, before, row_lengths)
-        width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
-        _check.product(T=T, B=B, width=width)
-        y, y_rows = self._new(T, B, self.output_size, unbatched)
-        record = training or look or any(asked)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
+        _check.product(T=T, B=B, width=self._widest)
+        y, y_rows = self._new(T, B, self._y_width, unbatched)
+        record = training or look or telling
+        masks = began = None
+        if (self._drops and training) or dropout_seed is not None:
+            began = self._rng.bit_generator.state
+            masks = self._dropout.draw(dropout_seed, training, self._rng)
+        try:
+            after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
+        except (ValueError, MemoryError):
+            if began is not None:  # nothing is changed: the next call draws what this one would have
+                self._rng.bit_generator.state = began
+            raise
         if look:
             _nonfinite().check_outputs(self, tape, y_rows, row_lengths)
         results = (
             y,
             self._state_of(after, unbatched),
-            Tape(tape, unbatched, row_lengths) if training else None,
+            Tape(tape, unbatched, None if row_lengths is None else row_lengths.copy()) if training else None,
         )
-        return (*results, _internals().read(self, tape, *asked, unbatched)) if any(asked) else results
+        return (*results, _internals().read(self, tape, *asked, unbatched)) if telling else results
 
     def backward(
         self,
@@ -299,12 +315,12 @@ class Recurrent(Streaming):
         kind = _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64
         _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
-        dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
+        dy_rows = _check.output_gradient(dy, T, B, self._y_width, self.dtype, self.batch_first, unbatched)
         shapes = self._state_shapes(B, unbatched)
         dafter = _check.states(
             "dstate", dstate, self.cell, self._STATES, shapes, self.dtype, parts_optional=True
         )
-        count = sum(math.prod(shape) for shape, _ in self._layout.values())
+        count = self._count
         gradients = (
             empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
         )
@@ -315,7 +331,7 @@ class Recurrent(Streaming):
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
+        norms = control.room(limits, len(self._places), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients
@@ -328,8 +344,7 @@ class Recurrent(Streaming):
             _nonfinite().check_results(self, target, dx_rows, before)
             if target is not gradients:
                 gradients[:] = target
-        widths = self._state_widths()
-        stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
+        stats = control.stats(limits, sums, norms, self._places, count, tape._lengths, self._state_widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
 
     # ------------------------------------------------------------------ helpers
@@ -338,20 +353,9 @@ class Recurrent(Streaming):
         name = name if name in self._layout else f"{name}_reverse"  # of a layer that runs in reverse alone
         return f"{name} {self._layout[name][0]}"
 
-    def _parts(self) -> int:
-        return sum(1 + (word == "both") for word in self.directions)
-
-    def _places(self) -> list[tuple[int, int]]:
-        """Layer and direction (1: reverse) of each part, in the order of states."""
-        order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
-        return [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
-
-    def _state_widths(self) -> tuple[int, ...]:
-        return (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
-
     def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
-        parts = self._parts()
-        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths())
+        parts = len(self._places)
+        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths)
 
     def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
         shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays

@@ -117,7 +117,7 @@ class TruncatedTape:
         shapes = net._state_shapes(B, unbatched)
         after = _check.states("dstate", dstate, net.cell, net._STATES, shapes, net.dtype, parts_optional=True)
         if flat is not None:
-            _check.gradient_buffer(flat, sum(math.prod(s) for s, _ in net._layout.values()), net.dtype)
+            _check.gradient_buffer(flat, net._count, net.dtype)
         wanted = _check.flag("x_gradient", x_gradient)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
