@@ -31,7 +31,7 @@ _Array = npt.NDArray[Any]
 
 
 class Recurrent(Streaming):
-    """What RNN, LSTM and GRU share; not created by itself."""
+    """What RNN, LSTM, GRU and IndRNN share; not created by itself."""
 
     _STATES: ClassVar[tuple[str, ...]] = ("h",)
     #: What the parameters of single units of a cell are called, and how many of them a unit has
@@ -55,7 +55,7 @@ class Recurrent(Streaming):
         self._h_size = proj_size or self.hidden_size
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
         self._biases = options.biases(chosen["bias"])
-        self.bias: bool | str = chosen["bias"]
+        self.bias: bool | str = chosen["bias"] if isinstance(chosen["bias"], str) else bool(chosen["bias"])
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
         self._dropout = options.dropout(chosen, self.num_layers, cell, self._STATES)
@@ -79,9 +79,10 @@ class Recurrent(Streaming):
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
         self._gates: int = _core.cells()[self.cell]["gates"]
-        widest = max(self.input_size, 2 * self.hidden_size) + self.hidden_size + 2
+        sides = 2 if "both" in self.directions else 1
+        widest = max(self.input_size, sides * self.hidden_size) + self.hidden_size + 2
         _check.product(
-            layers=self.num_layers, directions=2, gates=self._gates, hidden_size=self.hidden_size,
+            layers=self.num_layers, directions=sides, gates=self._gates, hidden_size=self.hidden_size,
             columns=widest,
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
@@ -92,9 +93,7 @@ class Recurrent(Streaming):
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
-            suffix = (
-                "" if layer < 0 else f"_l{layer}" + "_reverse" * direction
-            )  # learned states are of no layer
+            suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # < 0: learned states
             if role != "unit":
                 self._layout[role + suffix] = shape, offset
                 continue
@@ -155,6 +154,10 @@ class Recurrent(Streaming):
     ) -> tuple[_Array, State, Tape | None]: ...
     @overload
     def forward(
+        self, x: _Array, state: State = None, *, bptt: tuple[int, int], **options: Unpack[ForwardOptions]
+    ) -> tuple[_Array, State, TruncatedTape]: ...
+    @overload
+    def forward(
         self, x: _Array, state: State = None, *, return_cells: Literal[True], return_gates: bool = ...,
         **options: Unpack[ForwardOptions],
     ) -> tuple[_Array, State, Tape | None, Internals]: ...  # fmt: skip
@@ -202,7 +205,8 @@ class Recurrent(Streaming):
             dropout_seed: the masks of dropout are a function of it alone; None draws one from the net's own generator,
                 which `seed` of the constructor began.
             return_cells, return_gates: the c_t, or the activations of the gates, of every layer and step as well.
-            error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
+            error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer; with
+                training=False too a whole tape is recorded while it looks.
 
         Returns:
             y (T,B,D*H) in the layout of x, the final state, the tape; with return_cells or return_gates a fourth, the
