@@ -232,9 +232,9 @@ class Recurrent(Streaming):
             x, self.input_size, self.dtype, self.batch_first, self._weight("weight_ih_l0")
         )
         T, B, _ = rows.shape
-        before = _check.states(
+        before = None if state is None else _check.states(
             "state", state, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype
-        )
+        )  # fmt: skip
         row_lengths = _check.lengths(lengths, T, B, unbatched)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
@@ -320,10 +320,9 @@ class Recurrent(Streaming):
         _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self._y_width, self.dtype, self.batch_first, unbatched)
-        shapes = self._state_shapes(B, unbatched)
-        dafter = _check.states(
-            "dstate", dstate, self.cell, self._STATES, shapes, self.dtype, parts_optional=True
-        )
+        dafter = None if dstate is None else _check.states(
+            "dstate", dstate, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype, True
+        )  # fmt: skip
         count = self._count
         gradients = (
             empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)

@@ -16,7 +16,7 @@ def _with_contiguous_rows(a: Array) -> Array:
     """Rows (the last axis) contiguous and aligned; any strides beyond. Copied only where it is not so."""
     item = a.itemsize
     contiguous = a.shape[-1] < 2 or a.strides[-1] == item
-    if contiguous and a.flags.aligned and all(stride % item == 0 for stride in a.strides):
+    if contiguous and a.flags.aligned and not (a.strides[0] % item or a.strides[1] % item):
         return a
     return a.copy()
 
