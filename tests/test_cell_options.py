@@ -128,3 +128,26 @@ def test_measurements_of_a_projected_lstm(target):
     stats = net.backward(tape, np.ones_like(y), clip=clip, trace=True).stats
     np.testing.assert_allclose(stats.step_clamped, 0.25)
     assert stats.dh.shape == stats.dc.shape == (1, 1, 4)
+
+
+def test_bias_may_be_a_bool_of_numpy():
+    for bias in (True, False):
+        net = fastrnn.GRU(3, 4, bias=np.bool_(bias), seed=1)
+        assert net.bias is bias
+        assert repr(net) == repr(fastrnn.GRU(3, 4, bias=bias))
+
+
+def test_a_copy_draws_masks_of_its_own():
+    net, twin = (fastrnn.GRU(3, 4, zoneout=0.5, seed=1) for _ in range(2))
+    x = np.ones((5, 2, 3), np.float32)
+    copy.copy(net).forward(x)
+    np.testing.assert_array_equal(net.forward(x)[0], twin.forward(x)[0])
+
+
+def test_sizes_too_small_or_too_large_are_told_as_they_are():
+    with pytest.raises(ValueError, match="proj_size is 1, but must be less than hidden_size, which is 1"):
+        fastrnn.NToN("lstm_projected", 3, 1, 2)
+    with pytest.raises(ValueError, match="directions=1 "):
+        fastrnn.GRU(3, 2**30)
+    with pytest.raises(ValueError, match="directions=2 "):
+        fastrnn.GRU(3, 2**30, bidirectional=True)

@@ -185,8 +185,24 @@ def test_wrong_arguments_of_radius():
     refused(TypeError, ["t", "0.5"], radius, 0.5)
     both = fastrnn.gradient_flow(fastrnn.LSTM(I, H, bidirectional=True), x)
     refused(ValueError, ["spectral_radius", "bidirectional"], both.spectral_radius)
-    masked = fastrnn.gradient_flow(fastrnn.LSTM(I, H, 2, dropout=0.5), x)
-    refused(ValueError, ["spectral_radius", "dropout=0.5"], masked.spectral_radius)
+    for options in ({"dropout": 0.5}, {"input_dropout": 0.5}, {"recurrent_dropout": 0.5}, {"zoneout": 0.5}):
+        masked, word = fastrnn.LSTM(I, H, 2, **options), "=".join(map(str, *options.items()))
+        refused(ValueError, ["gradient_flow", word], fastrnn.gradient_flow, masked, x)
+    short = fastrnn.gradient_flow(fastrnn.LSTM(I, H), x, lengths=[T, 0])
+    refused(ValueError, ["spectral_radius", "row", "length", 0], short.spectral_radius, row=1)
+    none = fastrnn.gradient_flow(fastrnn.LSTM(I, H), zeros(T, 0, I))
+    refused(ValueError, ["spectral_radius", "B=0"], none.spectral_radius)
+
+
+def test_the_rate_is_over_the_longest_row():
+    net = fastrnn.GRU(I, H, bidirectional=True, seed=1)
+    x = np.random.default_rng(2).standard_normal((9, 2, I)).astype(np.float32)
+    got = fastrnn.gradient_flow(net, x, lengths=[3, 5]).rate
+    want = fastrnn.gradient_flow(net, x[:5], lengths=[3, 5]).rate
+    np.testing.assert_allclose(got, want, rtol=1e-5)
+    assert (got > 0).all()
+    assert np.isfinite(got).all()
+    assert np.isnan(fastrnn.gradient_flow(net, x, lengths=[1, 0]).rate).all()
 
 
 # ---- models ----

@@ -357,3 +357,15 @@ def test_empty_batches():
     for shape in ((0, 2, 3), (4, 0, 3), (0, 0, 3)):
         y, _, tape = net.forward(np.ones(shape, np.float32))
         assert net.backward(tape, y).x.shape == shape
+
+
+@pytest.mark.parametrize(
+    "refused", [{"max_workspace": 1}, {"error_if_nonfinite": 1}, {"error_if_nonfinite": True}]
+)
+def test_a_refused_call_draws_nothing(refused):
+    net, twin = (fastrnn.GRU(3, 4, zoneout=0.5, input_dropout=0.5, seed=1) for _ in range(2))
+    x = np.ones((5, 2, 3), np.float32)
+    bad = np.full_like(x, np.nan) if refused.get("error_if_nonfinite") is True else x
+    with pytest.raises((ValueError, TypeError, fastrnn.NonFiniteError)):
+        net.forward(bad, **refused)
+    np.testing.assert_array_equal(net.forward(x)[0], twin.forward(x)[0])

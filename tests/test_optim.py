@@ -131,6 +131,7 @@ def test_scale_is_that_of_the_norm():
     assert clip.scale(10.0) == 5.0 / (10.0 + 1e-6)
     assert clip.scale(0.0) == 1.0
     assert fastrnn.Clip().scale(1e300) == 1.0
+    assert np.isnan(clip.scale(float("nan")))
     torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
     parameter = torch.zeros(50, dtype=torch.float64, requires_grad=True)
     parameter.grad = torch.linspace(-3, 4, 50, dtype=torch.float64)

@@ -96,3 +96,16 @@ def test_a_reset_stops_what_is_not_finite(target, cell, dtype):
     assert np.isfinite(y[1:]).all()
     grads = net.backward(tape, np.concatenate([np.zeros_like(y[:1]), np.ones_like(y[1:])]))
     assert np.isfinite(grads.x[1:]).all()
+
+
+def test_lengths_may_be_overwritten_before_stats_are_read():
+    """What was measured of steps is arranged when it is asked for."""
+    net = fastrnn.GRU(3, 4, seed=1)
+    lengths = np.array([5, 2])
+    y, _, tape = net.forward(np.ones((5, 2, 3), np.float32), lengths=lengths)
+    clip = fastrnn.Clip(step_value=1e-3)
+    stats = net.backward(tape, np.ones_like(y), clip=clip).stats
+    _, _, tape = net.forward(np.ones((5, 2, 3), np.float32), lengths=[5, 2])
+    want = net.backward(tape, np.ones_like(y), clip=clip).stats.step_clamped
+    lengths[:] = 0
+    np.testing.assert_array_equal(stats.step_clamped, want)

@@ -358,3 +358,31 @@ def test_a_learned_state_learns_from_the_windows_that_reach_it(cell):
     np.testing.assert_array_equal(y2, y)
     assert got.params["h0"].any()
     np.testing.assert_allclose(got.flat, want.flat)
+
+
+@pytest.mark.parametrize("pair", [(2, 2), (2, 3), (STEPS, STEPS)])
+def test_a_tape_outlives_gradients_that_are_not_finite(pair):
+    net = fastrnn.LSTM(I, H, seed=1)
+    x = np.ones((STEPS, B, I), np.float32)
+    y, after, tape = net.forward(x, bptt=pair)
+    dy, bad = np.ones_like(y), np.full_like(after[0], np.inf)
+    with pytest.raises(fastrnn.NonFiniteError):
+        net.backward(tape, np.full_like(dy, np.nan), error_if_nonfinite=True)
+    with pytest.raises(fastrnn.NonFiniteError):
+        net.backward(tape, dy, (bad, None), error_if_nonfinite=True)
+    assert not tape.used
+    flat = np.full_like(net.flat, np.nan)
+    with pytest.raises(fastrnn.NonFiniteError):
+        net.backward(tape, dy, flat=flat, error_if_nonfinite=True)
+    assert np.isnan(flat).all()
+    assert tape.used
+
+
+def test_a_final_gradient_stays_in_its_window():
+    """The row that ends first has an infinite one: the windows of later steps have none of it."""
+    net = fastrnn.LSTM(I, H, seed=1)
+    _, after, tape = net.forward(np.ones((6, 2, I), np.float32), lengths=[2, 6], bptt=(2, 2))
+    dh = np.zeros_like(after[0])
+    dh[:, 0] = np.inf
+    dx = net.backward(tape, None, (dh, None)).x
+    assert np.isfinite(dx[2:]).all()

@@ -58,4 +58,5 @@ class Clip:
         """The factor for every gradient when `norm` is the L2 norm over all of them."""
         if self.norm is None:
             return 1.0
-        return min(1.0, self.norm / (norm + _NORM_GUARD))
+        factor = self.norm / (norm + _NORM_GUARD)
+        return 1.0 if factor > 1.0 else factor  # a norm of NaN gives NaN, as in torch

@@ -57,16 +57,17 @@ class GradientFlow:
     def rate(self) -> _Array:
         """(L,D) of float64: the factor by which the norm of dL/dh changes with each step back, as a geometric mean.
 
-        Below 1 the gradient vanishes, above 1 it explodes. NaN for less than two steps, and where all is zero.
+        Below 1 the gradient vanishes, above 1 it explodes. Over the steps of the longest row; NaN for less than two
+        steps, and where all is zero.
         """
-        first, last = self.dh[..., :1], self.dh[..., -1:]
+        steps = int(self._run.lengths.max(initial=0)) - 1  # of the longest row
         reverse = np.array(_directions(self._run.net))[:, None] == 1
-        steps = self.dh.shape[2] - 1
         if steps < 1:
             return np.full(self.dh.shape[:2], np.nan)
+        first, last = self.dh[..., :1], self.dh[..., steps : steps + 1]
         with np.errstate(all="ignore"):  # 0 / 0 where no gradient comes
             ratio: _Array = np.where(reverse, last / first, first / last)[..., 0]
-        return ratio ** (1 / steps)  # type: ignore[no-any-return]
+        return ratio ** (1 / steps)
 
     def spectral_radius(
         self,
@@ -96,13 +97,14 @@ class GradientFlow:
         The parameters, x and the state must still be those of the `gradient_flow` call.
 
         Raises:
-            ValueError: t, layer or row is out of range, or the net has dropout or does not run forward alone.
+            ValueError: t, layer or row is out of range, the row has no steps, or the net does not run forward alone.
             TypeError: an argument is of a wrong type.
         """
         net, x, states, lengths = self._run
         _check.forward_only("spectral_radius", net.directions)
-        _check.no_dropout("spectral_radius", vars(net))
+        _check.some_rows("spectral_radius", x.shape[1])
         row = _check.size("row", row, 0, x.shape[1] - 1)
+        _check.some_steps_of("spectral_radius", row, int(lengths[row]))
         t = _check.size("t", int(lengths[row]) - 1 if t is None else t, 0, int(lengths[row]) - 1)
         chosen = slice(None) if layer is None else _check.size("layer", layer, 0, net.num_layers - 1)
         most = _check.size("steps", steps)
@@ -177,7 +179,7 @@ def gradient_flow(
         lengths: as in `net.forward` or `model.fit`.
 
     Raises:
-        TypeError, ValueError: an argument does not fit, as in forward or fit.
+        TypeError, ValueError: an argument does not fit, as in forward or fit, or the net has dropout or zoneout.
 
     >>> net = fastrnn.RNN(1, 8, seed=0)
     >>> flow = gradient_flow(net, np.ones((50, 4, 1), np.float32))
@@ -185,6 +187,7 @@ def gradient_flow(
     True
     """
     layer = _Recorder(_layer_of(net))
+    _check.no_dropout("gradient_flow", vars(layer.net), "compares steps with one another")
     if isinstance(net, Recurrent):
         y, _, tape = layer.forward(x, state, lengths=lengths)
         layer.backward(tape, _last_steps(layer.run, y) if dy is None else dy, x_gradient=False)
@@ -214,7 +217,7 @@ class _Recorder:
         T, B, _ = rows.shape
         lengths = options.get("lengths")
         given = None if state is None else tuple(a[:, None] if unbatched else a for a in _parts(state))
-        self.run = _Run(net, rows, given, np.full(B, T) if lengths is None else np.asarray(lengths))
+        self.run = _Run(net, rows, given, np.full(B, T) if lengths is None else np.array(lengths, np.int64))
         self.h = _norms(net, tape, _time_major(net, y))
         return y, after, tape
 
@@ -259,11 +262,11 @@ def _norms(net: Recurrent, tape: Tape, y: _Array) -> _Array:
     found = []
     for layer in range(net.num_layers):
         h = y if layer == net.num_layers - 1 else tape._core.output(layer)
-        directions = sum(at == layer for at, _ in net._places())
+        directions = sum(at == layer for at, _ in net._places)
         found += [
             np.linalg.norm(part.astype(np.float64), axis=(1, 2)) for part in np.split(h, directions, axis=2)
         ]
-    return control.by_place(np.array(found), net._places())
+    return control.by_place(np.array(found), net._places)
 
 
 def _time_major(net: Recurrent, a: _Array) -> _Array:
@@ -293,7 +296,7 @@ def _power_iteration(
 
 def _directions(net: Recurrent) -> list[int]:
     """What the second axis of (L,D,T) stands for."""
-    return sorted({direction for _, direction in net._places()})
+    return sorted({direction for _, direction in net._places})
 
 
 def _finite(a: _Array) -> list[Any]:

@@ -32,7 +32,7 @@ def check(net: Recurrent, cells: bool, gates: bool, budget: float | None) -> Non
 
 def read(net: Recurrent, tape: Any, cells: bool, gates: bool, unbatched: bool) -> Internals:
     """The arrays that were asked for, from the tape of the kernels."""
-    shape = (net._parts(), tape.steps, tape.batch)
+    shape = (len(net._places), tape.steps, tape.batch)
     c = empty((*shape, net.hidden_size), net.dtype) if cells else None
     g = empty((*shape, net._gates * net.hidden_size), net.dtype) if gates else None
     net._net.read_tape(tape, c, g)

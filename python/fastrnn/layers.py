@@ -195,8 +195,8 @@ class GRU(Recurrent):
 
 
 def _projected(input_size: int, hidden_size: int, num_layers: int = 1, **options: Any) -> LSTM:
-    """An LSTM whose h has half the width of c unless proj_size says another one."""
-    return LSTM(input_size, hidden_size, num_layers, **{"proj_size": hidden_size // 2, **options})
+    """An LSTM whose h has half the width of c, but at least 1, unless proj_size says another one."""
+    return LSTM(input_size, hidden_size, num_layers, **{"proj_size": max(1, hidden_size // 2), **options})
 
 
 class IndRNN(Recurrent):

@@ -64,7 +64,7 @@ def check_inputs(
 
 def check_outputs(net: Recurrent, tape: Any, y: _Array, lengths: _Lengths) -> None:
     """The h of every layer and direction, in the order in which it was computed."""
-    places = net._places()
+    places = net._places
     for layer in range(net.num_layers):
         h = y if layer == net.num_layers - 1 else tape.output(layer)
         directions = [direction for at, direction in places if at == layer]
@@ -85,7 +85,7 @@ def check_gradients(
 def check_steps(net: Recurrent, norms: _Array | None, lengths: _Lengths) -> None:
     """dL/dh_t and dL/dc_t of every step, by the squares of their norms (parts,T,B,4), as backward met them."""
     assert norms is not None
-    for part, (layer, direction) in sorted(enumerate(net._places()), key=lambda at: (-at[1][0], at[1][1])):
+    for part, (layer, direction) in sorted(enumerate(net._places), key=lambda at: (-at[1][0], at[1][1])):
         for t, row in _bad_steps(norms[part, :, :, :2], lengths, reverse=direction == 1, backward=True):
             tensor = "dc" if np.isfinite(norms[part, t, row, 0]) else "dh"
             raise NonFiniteError("backward", tensor, layer, direction, t, row)
@@ -109,7 +109,7 @@ def _check_states(stage: str, net: Recurrent, states: tuple[_Array | None, ...] 
         if state is None:
             continue
         for part, row in np.argwhere(~np.isfinite(state.reshape(state.shape[0], -1, state.shape[-1])).all(2)):
-            layer, direction = net._places()[part]
+            layer, direction = net._places[part]
             raise NonFiniteError(stage, name.format(letter), layer, direction, row=int(row))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
+import numpy as np
 import numpy.typing as npt
 
 from . import _check
@@ -25,7 +26,7 @@ _SHOWN = (
 
 
 class LayerOptions(TypedDict, total=False):
-    """Keyword arguments of RNN, LSTM, GRU; explained in `RNN`."""
+    """Keyword arguments of RNN, LSTM, GRU, IndRNN; explained in `RNN`."""
 
     bias: bool | str
     batch_first: bool
@@ -45,13 +46,12 @@ class LayerOptions(TypedDict, total=False):
 
 
 class ForwardOptions(TypedDict, total=False):
-    """Keyword arguments of `forward` that do not change what it returns."""
+    """Keyword arguments of `forward` that change no type of what it returns."""
 
     lengths: Any
     reset: npt.NDArray[Any] | None
     training: bool
     max_workspace: int | None
-    bptt: tuple[int, int] | None
     dropout_seed: int | None
     error_if_nonfinite: bool
 
@@ -131,7 +131,7 @@ def directions(direction: object, bidirectional: object, num_layers: int) -> tup
 
 def biases(bias: object) -> int:
     """How many biases a gate has: 0, 1 (b_ih) or 2 (b_ih and b_hh)."""
-    if not isinstance(bias, (bool, str)) or bias not in BIASES:
+    if not isinstance(bias, (bool, np.bool_, str)) or bias not in BIASES:
         words = "True, False, " + ", ".join(repr(word) for word in BIASES if isinstance(word, str))
         kind = ValueError if isinstance(bias, str) else TypeError
         raise kind(f"bias is {bias!r} ({type(bias).__name__}), but must be one of {words}: a bool or a word")

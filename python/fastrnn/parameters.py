@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ class Parameters:
     dtype: np.dtype[Any]
     isa: Any
     _net: Any
+    _rng: np.random.Generator
     _layout: dict[str, tuple[tuple[int, ...], int]]
 
     def _create(self, isa: str) -> None:
@@ -85,7 +87,11 @@ class Parameters:
 
     def __getstate__(self) -> dict[str, Any]:
         attributes = {name: value for name, value in vars(self).items() if name not in ("_net", "_layout")}
-        return attributes | {"_parameters": self.flat.copy(), "_isa": self.isa}
+        return attributes | {
+            "_parameters": self.flat.copy(),
+            "_isa": self.isa,
+            "_rng": copy.deepcopy(self._rng),
+        }
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         parameters, isa = attributes.pop("_parameters"), attributes.pop("_isa")

@@ -31,7 +31,7 @@ _Array = npt.NDArray[Any]
 
 
 class Recurrent(Streaming):
-    """What RNN, LSTM and GRU share; not created by itself."""
+    """What RNN, LSTM, GRU and IndRNN share; not created by itself."""
 
     _STATES: ClassVar[tuple[str, ...]] = ("h",)
     #: What the parameters of single units of a cell are called, and how many of them a unit has
@@ -55,7 +55,7 @@ class Recurrent(Streaming):
         self._h_size = proj_size or self.hidden_size
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
         self._biases = options.biases(chosen["bias"])
-        self.bias: bool | str = chosen["bias"]
+        self.bias: bool | str = chosen["bias"] if isinstance(chosen["bias"], str) else bool(chosen["bias"])
         self.batch_first = _check.flag("batch_first", chosen["batch_first"])
         self.directions = options.directions(chosen["direction"], chosen["bidirectional"], self.num_layers)
         self._dropout = options.dropout(chosen, self.num_layers, cell, self._STATES)
@@ -79,9 +79,10 @@ class Recurrent(Streaming):
     def _create(self, isa: str) -> None:
         """Makes the network of the kernels, its parameters not yet set."""
         self._gates: int = _core.cells()[self.cell]["gates"]
-        widest = max(self.input_size, 2 * self.hidden_size) + self.hidden_size + 2
+        sides = 2 if "both" in self.directions else 1
+        widest = max(self.input_size, sides * self.hidden_size) + self.hidden_size + 2
         _check.product(
-            layers=self.num_layers, directions=2, gates=self._gates, hidden_size=self.hidden_size,
+            layers=self.num_layers, directions=sides, gates=self._gates, hidden_size=self.hidden_size,
             columns=widest,
         )  # fmt: skip
         network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
@@ -92,15 +93,21 @@ class Recurrent(Streaming):
         )  # fmt: skip
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
-            suffix = (
-                "" if layer < 0 else f"_l{layer}" + "_reverse" * direction
-            )  # learned states are of no layer
+            suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # < 0: learned states
             if role != "unit":
                 self._layout[role + suffix] = shape, offset
                 continue
             for unit_role, count in self._UNIT_ROLES[self.cell]:
                 self._layout[unit_role + suffix] = (count * self.hidden_size,), offset
                 offset += count * self.hidden_size
+        # What each call needs, found once. Of places: layer and direction (1: reverse) of each part, as states have it
+        order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
+        self._places = [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
+        self._state_widths = (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
+        self._count = sum(math.prod(shape) for shape, _ in self._layout.values())
+        self._drops = bool(self._dropout)
+        self._y_width = self.output_size
+        self._widest = max(self._y_width, self.input_size, 2 * self._gates * (self.hidden_size + 64))
 
     @property
     def num_directions(self) -> int:
@@ -145,6 +152,10 @@ class Recurrent(Streaming):
     def forward(
         self, x: _Array, state: State = None, **options: Unpack[ForwardOptions]
     ) -> tuple[_Array, State, Tape | None]: ...
+    @overload
+    def forward(
+        self, x: _Array, state: State = None, *, bptt: tuple[int, int], **options: Unpack[ForwardOptions]
+    ) -> tuple[_Array, State, TruncatedTape]: ...
     @overload
     def forward(
         self, x: _Array, state: State = None, *, return_cells: Literal[True], return_gates: bool = ...,
@@ -194,7 +205,8 @@ class Recurrent(Streaming):
             dropout_seed: the masks of dropout are a function of it alone; None draws one from the net's own generator,
                 which `seed` of the constructor began.
             return_cells, return_gates: the c_t, or the activations of the gates, of every layer and step as well.
-            error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer.
+            error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer; with
+                training=False too a whole tape is recorded while it looks.
 
         Returns:
             y (T,B,D*H) in the layout of x, the final state, the tape; with return_cells or return_gates a fourth, the
@@ -220,33 +232,41 @@ class Recurrent(Streaming):
             x, self.input_size, self.dtype, self.batch_first, self._weight("weight_ih_l0")
         )
         T, B, _ = rows.shape
-        before = _check.states(
+        before = None if state is None else _check.states(
             "state", state, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype
-        )
+        )  # fmt: skip
         row_lengths = _check.lengths(lengths, T, B, unbatched)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
         training = _check.flag("training", training)
         budget = _check.workspace(max_workspace, training)
         asked = _check.flag("return_cells", return_cells), _check.flag("return_gates", return_gates)
-        if any(asked):
+        telling = asked[0] or asked[1]
+        if telling:
             _internals().check(self, *asked, budget)
-        masks = self._dropout.draw(dropout_seed, training, self._rng)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         if look:
             _nonfinite().check_inputs(self, rows, before, row_lengths)
-        width = max(self.output_size, self.input_size, 2 * self._gates * (self.hidden_size + 64))
-        _check.product(T=T, B=B, width=width)
-        y, y_rows = self._new(T, B, self.output_size, unbatched)
-        record = training or look or any(asked)
-        after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
+        _check.product(T=T, B=B, width=self._widest)
+        y, y_rows = self._new(T, B, self._y_width, unbatched)
+        record = training or look or telling
+        masks = began = None
+        if (self._drops and training) or dropout_seed is not None:
+            began = self._rng.bit_generator.state
+            masks = self._dropout.draw(dropout_seed, training, self._rng)
+        try:
+            after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
+        except (ValueError, MemoryError):
+            if began is not None:  # nothing is changed: the next call draws what this one would have
+                self._rng.bit_generator.state = began
+            raise
         if look:
             _nonfinite().check_outputs(self, tape, y_rows, row_lengths)
         results = (
             y,
             self._state_of(after, unbatched),
-            Tape(tape, unbatched, row_lengths) if training else None,
+            Tape(tape, unbatched, None if row_lengths is None else row_lengths.copy()) if training else None,
         )
-        return (*results, _internals().read(self, tape, *asked, unbatched)) if any(asked) else results
+        return (*results, _internals().read(self, tape, *asked, unbatched)) if telling else results
 
     def backward(
         self,
@@ -299,12 +319,11 @@ class Recurrent(Streaming):
         kind = _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64
         _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
-        dy_rows = _check.output_gradient(dy, T, B, self.output_size, self.dtype, self.batch_first, unbatched)
-        shapes = self._state_shapes(B, unbatched)
-        dafter = _check.states(
-            "dstate", dstate, self.cell, self._STATES, shapes, self.dtype, parts_optional=True
-        )
-        count = sum(math.prod(shape) for shape, _ in self._layout.values())
+        dy_rows = _check.output_gradient(dy, T, B, self._y_width, self.dtype, self.batch_first, unbatched)
+        dafter = None if dstate is None else _check.states(
+            "dstate", dstate, self.cell, self._STATES, self._state_shapes(B, unbatched), self.dtype, True
+        )  # fmt: skip
+        count = self._count
         gradients = (
             empty((count,), self.dtype) if flat is None else _check.gradient_buffer(flat, count, self.dtype)
         )
@@ -315,7 +334,7 @@ class Recurrent(Streaming):
         )
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        norms = control.room(limits, self._parts(), T, B, tape._lengths is not None)
+        norms = control.room(limits, len(self._places), T, B, tape._lengths is not None)
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients
@@ -328,8 +347,7 @@ class Recurrent(Streaming):
             _nonfinite().check_results(self, target, dx_rows, before)
             if target is not gradients:
                 gradients[:] = target
-        widths = self._state_widths()
-        stats = control.stats(limits, sums, norms, self._places(), count, tape._lengths, widths)
+        stats = control.stats(limits, sums, norms, self._places, count, tape._lengths, self._state_widths)
         return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
 
     # ------------------------------------------------------------------ helpers
@@ -338,20 +356,9 @@ class Recurrent(Streaming):
         name = name if name in self._layout else f"{name}_reverse"  # of a layer that runs in reverse alone
         return f"{name} {self._layout[name][0]}"
 
-    def _parts(self) -> int:
-        return sum(1 + (word == "both") for word in self.directions)
-
-    def _places(self) -> list[tuple[int, int]]:
-        """Layer and direction (1: reverse) of each part, in the order of states."""
-        order = {"forward": (0,), "reverse": (1,), "both": (0, 1)}
-        return [(layer, d) for layer, word in enumerate(self.directions) for d in order[word]]
-
-    def _state_widths(self) -> tuple[int, ...]:
-        return (self._h_size, *(self.hidden_size,) * (len(self._STATES) - 1))
-
     def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
-        parts = self._parts()
-        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths())
+        parts = len(self._places)
+        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths)
 
     def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
         shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays

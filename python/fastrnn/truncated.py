@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _check, _core, control
+from . import _check, _core, control, nonfinite
 from .nonfinite import NonFiniteError
 from .results import Gradients, State, Stats, Tape
 
@@ -113,26 +113,25 @@ class TruncatedTape:
         """`net.backward` of this tape, which says more. All is checked before the first window."""
         _check.fresh_tape(self._core is net._net, self.used, net)
         T, B, unbatched = self._shape
-        _check.output_gradient(dy, T, B, net.output_size, net.dtype, net.batch_first, unbatched)
+        dy_rows = _check.output_gradient(dy, T, B, net.output_size, net.dtype, net.batch_first, unbatched)
         shapes = net._state_shapes(B, unbatched)
         after = _check.states("dstate", dstate, net.cell, net._STATES, shapes, net.dtype, parts_optional=True)
         if flat is not None:
-            _check.gradient_buffer(flat, sum(math.prod(s) for s, _ in net._layout.values()), net.dtype)
+            _check.gradient_buffer(flat, net._count, net.dtype)
         wanted = _check.flag("x_gradient", x_gradient)
         look = _check.flag("error_if_nonfinite", error_if_nonfinite)
         limits = control.limits(clip, _check.flag("trace", trace), look)
-        self.used = True
         if self.windows == 1 and (whole := self._windows[0].tape):
-            return net.backward(
-                whole,
-                dy,
-                dstate,
-                flat=flat,
-                x_gradient=wanted,
-                clip=clip,
-                trace=trace,
-                error_if_nonfinite=look,
-            )
+            try:
+                return net.backward(
+                    whole, dy, dstate, flat=flat, x_gradient=wanted, clip=clip, trace=trace,
+                    error_if_nonfinite=look,
+                )  # fmt: skip
+            finally:
+                self.used = whole.used
+        if look:
+            nonfinite.check_gradients(net, dy_rows, after, self._rows.lengths)
+        self.used = True
         of_steps = None if clip is None else replace(clip, value=None, norm=None)
         total = _Total(net, self._shape, self._rows.axis, wanted)
         for number, window in enumerate(self._windows):
@@ -146,7 +145,7 @@ class TruncatedTape:
                     x_gradient=wanted, clip=of_steps, trace=trace, error_if_nonfinite=look,
                 )  # fmt: skip
             total.add(window, part)
-        return total.gradients(flat, limits)
+        return total.gradients(flat, limits, look)
 
     def _run(self, net: Recurrent, window: _Window) -> Tape:
         """The tape of a window, from its saved state."""
@@ -172,7 +171,7 @@ class TruncatedTape:
             return None
         if lengths is not None:
             here = (lengths <= window.end) & ((lengths > window.losses) | (window.losses == 0))
-            after = tuple(None if a is None else a * here[:, None].astype(a.dtype) for a in after)
+            after = tuple(None if a is None else np.where(here[:, None], a, a.dtype.type(0)) for a in after)
         return after if len(net._STATES) > 1 else after[0]
 
 
@@ -200,19 +199,22 @@ class _Total:
         }
         self._stats.append(replace(part.stats, _measured=partial(dict, own)))
 
-    def gradients(self, flat: _Array | None, limits: control.Limits) -> Gradients:
+    def gradients(self, flat: _Array | None, limits: control.Limits, look: bool) -> Gradients:
         """All of it, added to `flat` if there is one, then clamped as in one call."""
         assert self.flat is not None, "there is at least one window"
-        if flat is None:
-            flat = self.flat
-        else:
-            flat += self.flat
-        square, clamped = _core.square_sum(flat), 0
+        total = self.flat if flat is None else flat + self.flat
+        square, clamped = _core.square_sum(total), 0
         stored = square
         if limits.value < math.inf:
-            clamped = int(np.count_nonzero(np.abs(flat) > limits.value))
-            np.clip(flat, -limits.value, limits.value, out=flat)
-            stored = _core.square_sum(flat)
+            clamped = int(np.count_nonzero(np.abs(total) > limits.value))
+            np.clip(total, -limits.value, limits.value, out=total)
+            stored = _core.square_sum(total)
+        if look:
+            nonfinite.check_results(self._net, total, None, None)
+        if flat is None:
+            flat = total
+        else:
+            flat[:] = total
         stats = control.stats(limits, (square, stored, clamped), None, [], flat.size, None, ())
         steps: dict[str, Any] = {
             name: np.concatenate([getattr(s, name) for s in self._stats], axis=2)

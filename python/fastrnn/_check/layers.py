@@ -16,7 +16,7 @@ def _with_contiguous_rows(a: Array) -> Array:
     """Rows (the last axis) contiguous and aligned; any strides beyond. Copied only where it is not so."""
     item = a.itemsize
     contiguous = a.shape[-1] < 2 or a.strides[-1] == item
-    if contiguous and a.flags.aligned and all(stride % item == 0 for stride in a.strides):
+    if contiguous and a.flags.aligned and not (a.strides[0] % item or a.strides[1] % item):
         return a
     return a.copy()
 
@@ -175,12 +175,24 @@ def bptt(
     return k1, k2
 
 
-def no_dropout(name: str, options: Mapping[str, Any]) -> None:
-    """No masks that a second run of the same steps would draw anew."""
+def some_rows(name: str, B: int) -> None:
+    """A batch that is not empty."""
+    if B == 0:
+        raise ValueError(f"{name} is of one row of the batch, but x has B=0 rows")
+
+
+def some_steps_of(name: str, row: int, length: int) -> None:
+    """A row that is not empty."""
+    if length == 0:
+        raise ValueError(f"{name} is of one step, but row {row} has length 0")
+
+
+def no_dropout(name: str, options: Mapping[str, Any], why: str = "runs steps again") -> None:
+    """No masks, which another run of the same steps would draw anew."""
     for dropout in ("dropout", "input_dropout", "recurrent_dropout", "zoneout"):
         if np.any(options.get(dropout, 0)):  # of zoneout a pair
             raise ValueError(
-                f"{name} runs steps again, but {dropout}={options[dropout]} would draw other masks for them"
+                f"{name} {why}, but {dropout}={options[dropout]} would draw other masks for them"
             )
 
 

@@ -31,7 +31,8 @@ class NToN(Model):
     With bidirectional=True h_t is [forward ; reverse], so that y_t depends on the whole sequence.
 
     Args:
-        cell: f, one of "rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_peephole" (docs/cells.md).
+        cell: f, one of "rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_peephole", "indrnn_tanh", "indrnn_relu",
+            "gru_reset_before", "gru_layer_norm", "lstm_projected", "lstm_layer_norm" (docs/cells.md).
         inputs: number of features I of x_t, or an `Embedding` for token ids.
         hidden: units H of each layer and direction.
         outputs: K, the length of y_t.
@@ -48,7 +49,7 @@ class NToN(Model):
         TypeError: an argument is of another type.
         ValueError: a size is below 1, a word unknown, or the sizes together cannot be addressed.
 
-    `rnn` is the recurrent layer by itself, one of `RNN`, `LSTM`, `GRU`: its `step` streams a trained model.
+    `rnn` is the recurrent layer by itself, one of `RNN`, `LSTM`, `GRU`, `IndRNN`: its `step` streams a trained model.
 
     Parameters are "embedding.weight" (V,E), "rnn.weight_ih_l0" and so on as in torch.nn, "readout.weight"
     (K, D*H) and "readout.bias" (K,).
@@ -135,4 +136,7 @@ class NToN(Model):
         inputs, hidden = arguments["inputs"], arguments["hidden"]
         table = inputs.vocabulary * inputs.size if isinstance(inputs, Embedding) else 0
         width = inputs.size if isinstance(inputs, Embedding) else inputs
-        return int(table + hidden * (width + arguments["num_layers"] * hidden + arguments["outputs"]))
+        cell = arguments["cell"]
+        seen = hidden // 2 if cell == "lstm_projected" else hidden  # width of h, which W_hh and V multiply
+        own = 1 if cell in ("indrnn_tanh", "indrnn_relu") else seen  # numbers of W_hh for each unit
+        return int(table + hidden * (width + arguments["num_layers"] * own) + arguments["outputs"] * seen)
