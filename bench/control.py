@@ -34,7 +34,7 @@ CLIPS = {
     "step_norm": {"clip": fastrnn.Clip(step_norm=1e-2)},
     "value": {"clip": fastrnn.Clip(value=1e-2)},
     "norm": {"clip": fastrnn.Clip(norm=1.0)},
-    "all four": {"clip": fastrnn.Clip(1e-3, 1e-2, 1e-2, 1.0)},
+    "all four": {"clip": fastrnn.Clip(step_value=1e-3, step_norm=1e-2, value=1e-2, norm=1.0)},
     "trace": {"trace": True},
 }
 

@@ -18,7 +18,7 @@ from . import _check
 _NORM_GUARD = 1e-6
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Clip:
     """How to clip gradients. A limit that is None does not apply.
 

@@ -178,8 +178,11 @@ def gradient_flow(
         state: initial state of a layer.
         lengths: as in `net.forward` or `model.fit`.
 
+    Gradients that vanish leave float32 at 1e-38: measure a net of dtype float64 to follow them further.
+
     Raises:
         TypeError, ValueError: an argument does not fit, as in forward or fit, or the net has dropout or zoneout.
+        NonFiniteError: an h is NaN or infinite, which would stop gradients as if they vanished.
 
     >>> net = fastrnn.RNN(1, 8, seed=0)
     >>> flow = gradient_flow(net, np.ones((50, 4, 1), np.float32))
@@ -211,7 +214,7 @@ class _Recorder:
 
     def forward(self, x: _Array, state: State = None, **options: Any) -> tuple[_Array, State, Tape]:
         net = self.net
-        y, after, tape = net.forward(x, state, **options)
+        y, after, tape = net.forward(x, state, error_if_nonfinite=True, **options)
         assert isinstance(tape, Tape)
         rows, unbatched = _check.sequence(x, net.input_size, net.dtype, net.batch_first, "")
         T, B, _ = rows.shape

@@ -192,7 +192,7 @@ def no_dropout(name: str, options: Mapping[str, Any], why: str = "runs steps aga
     for dropout in ("dropout", "input_dropout", "recurrent_dropout", "zoneout"):
         if np.any(options.get(dropout, 0)):  # of zoneout a pair
             raise ValueError(
-                f"{name} {why}, but {dropout}={options[dropout]} would draw other masks for them"
+                f"{name} {why}, but {dropout}={options[dropout]} would draw other masks for each call"
             )
 
 
