@@ -81,9 +81,9 @@ struct ForwardArgs {
   Steps steps;
   const T* packed;  // weights as pack left them, packed_size
   Rows<const T> x;  // (T,B,I)
-  const T* s0[kMaxState];  // (B,H) each: h0, c0. Null: zeros
-  Rows<T> y;  // (T,B,H) out, 0 past the end of a row
-  T* sT[kMaxState];  // (B,H) each, out: the states at the end of each row
+  const T* s0[kMaxState];  // h0 (B,P), c0 (B,H). Null: zeros
+  Rows<T> y;  // (T,B,P) out, 0 past the end of a row
+  T* sT[kMaxState];  // like s0, out: the states at the end of each row
   T* tape;  // tape_size, out: what backward needs. Null: inference
   T* scratch;  // forward_scratch_size
   const StateMasks* masks;  // null: none
@@ -117,11 +117,11 @@ struct BackwardArgs {
   Weights<const T> weights;  // the biases are not read
   Rows<const T> x;  // as forward had it
   T* tape;  // of forward, of this segment; destroyed: dG replaces what was saved
-  Rows<const T> dy;  // (T,B,H)
-  const T* dsT[kMaxState];  // (B,H) each: dhT, dcT. Null: zeros. Read by the last segment in time, the first to run
+  Rows<const T> dy;  // (T,B,P)
+  const T* dsT[kMaxState];  // like s0: dhT, dcT. Null: zeros. Read by the last segment in time, the first to run
   Rows<T> dx;  // (T,B,I) written, 0 past the end of a row; p null: not wanted
   bool add_dx;  // dx is added to instead (second direction of a layer)
-  T* ds0[kMaxState];  // (B,H) each, written by the segment that ends at step 0
+  T* ds0[kMaxState];  // like s0, written by the segment that ends at step 0
   Weights<T> gradients;
   bool fresh;  // gradients are written, not added to: nothing was set there. The same in all segments
   T value;  // gradients of parameters are clamped to [-value, value]; infinity: none

@@ -3,8 +3,7 @@
 //
 // A layer runs forward, in reverse, or both ways; each of its directions is a part, the forward one first. All parameters
 // lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr; behind them learned
-// initial states. States are (parts,B,n),
-// one array a state: n is P for h and H for others.
+// initial states. States are (parts,B,n), one array a state: n is P for h and H for others.
 #pragma once
 #include <stdint.h>
 #include <algorithm>
