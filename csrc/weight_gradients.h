@@ -19,6 +19,30 @@
 FR_NAMESPACE_BEGIN
 constexpr Index kMostChunkRows = 512;
 
+// A stretch of the rows, the last of which comes first
+struct Chunk {
+  Index begin, end;
+  bool first, last;  // of all chunks of all segments
+  FR_FN Index rows() const { return end - begin; }
+};
+
+// The rows of a call in chunks of about equal size, from the last row to the first; even, for an element may hold a pair
+struct Chunks {
+  const Walk& walk;
+  Index size, count;
+  explicit Chunks(const Walk& walk_) : walk(walk_) {
+    const Index R = walk.d.R, least = R ? (R + kMostChunkRows - 1) / kMostChunkRows : 1;
+    size = (R + least - 1) / least;
+    size += size % 2;
+    count = R ? (R + size - 1) / size : 1;
+  }
+  Chunk operator[](Index number) const {
+    const Index end = walk.d.R - number * size;
+    return {end > size ? end - size : 0, end, number == 0 && walk.last_segment(),
+            number == count - 1 && walk.first_segment()};
+  }
+};
+
 // Gradients that are complete are clamped, and summed by their squares
 template <class Vec, class T = typename Vec::Scalar>
 struct Finish {
@@ -26,14 +50,14 @@ struct Finish {
   SquareSum<T> kept, over, clamped;  // vectors that stay; the others before and after
   double count = 0;
 
-  // Stores n numbers of a; those beyond may be NaN
-  FR_FN void store(T* to, Vec a, Index n) {
+  // Stores n numbers of a; those beyond may be NaN. sum: `kept`, which a tile holds in a register
+  FR_FN void store(T* to, Vec a, Index n, SquareSum<T>& sum) {
     store_first(to, a, n);
     if (n < Vec::kLanes) a = load_first(to, n);
     if (const int beyond_limit = beyond(a, Vec(limit))) return clamp_all(to, a, n, beyond_limit);
-    kept.add(a);
+    sum.add(a);
   }
-  FR_FN void clamp_all(T* to, Vec a, Index n, int beyond_limit) {
+  FR_TILE void clamp_all(T* to, Vec a, Index n, int beyond_limit) {  // stands once and not once a tile
     const Vec inside = clamp(a, limit);
     store_first(to, inside, n);
     over.add(a), clamped.add(inside);
@@ -62,10 +86,10 @@ struct AddEpilogue {
   }
   template <int kRows, int kColumns>
   FR_FN void finish_all(Vec (&sums)[kRows][kColumns]) const {
-    Finish<Vec> all = *finish;
+    SquareSum<T> kept = finish->kept;
     FR_UNROLL for (int r = 0; r < kRows; ++r) FR_UNROLL for (int c = 0; c < kColumns; ++c)
-      all.store(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes);
-    *finish = all;
+      finish->store(dW + r * ld + c * Vec::kLanes, sums[r][c], n - c * Vec::kLanes, kept);
+    finish->kept = kept;
   }
 };
 
@@ -126,12 +150,6 @@ struct WeightGradients {
   };
   static Index scratch_size(Dims d, int threads) { return Scratch(d, threads - 1, nullptr).carve.used; }
 
-  // About equal, and even: an element may hold a pair of rows
-  static Index size_of_chunks(Index rows) {
-    const Index count = rows ? (rows + kMostChunkRows - 1) / kMostChunkRows : 1, size = (rows + count - 1) / count;
-    return size + size % 2;
-  }
-
   // The columns of H or of X
   struct Columns {
     Index n, blocks;
@@ -152,22 +170,10 @@ struct WeightGradients {
   const Range own = part(panels, team.rank, team.size);
   const Scratch scratch{d, team.rank, scratch_at};
   const T* const states = args.tape + map.states_at();
-  const Index chunk_size = size_of_chunks(d.R), chunks = d.R ? (d.R + chunk_size - 1) / chunk_size : 1;
+  const Chunks chunks{walk};
   const Columns H{d.H, map.blocks(), scratch.columns, scratch.prev, args.gradients.W_hh, false};
   const Columns X{d.I,       map.input_blocks(), scratch.columns + map.padded() * smaller(d.R, kMostChunkRows),
                   scratch.x, args.gradients.W_ih, true};
-
-  // A stretch of the rows, the last of which comes first
-  struct Chunk {
-    Index begin, end;
-    bool first, last;  // of all chunks of all segments
-    Index rows() const { return end - begin; }
-  };
-  Chunk chunk(Index number) const {
-    const Index end = d.R - number * chunk_size;
-    return {end > chunk_size ? end - chunk_size : 0, end, number == 0 && walk.last_segment(),
-            number == chunks - 1 && walk.first_segment()};
-  }
 
   // Where the rows of a chunk have their states before the step, and their inputs
   void find_rows(const Chunk& chunk) const {
@@ -299,7 +305,7 @@ struct WeightGradients {
   }
 
   FR_FN void add(T* to, Vec a, Index n, Finish<Vec>& finish) const {
-    finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n);  // -0 becomes 0, as by adding
+    finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n, finish.kept);  // -0 becomes 0, as by adding
   }
 
   // C of a narrow X into dW_ih
@@ -346,8 +352,8 @@ struct WeightGradients {
 
   void run() const {
     copy_or_zero<T>(nullptr, scratch.zeros, map.state_ld());
-    for (Index k = 0; k < chunks; ++k) {
-      const Chunk now = chunk(k);
+    for (Index k = 0; k < chunks.count; ++k) {
+      const Chunk now = chunks[k];
       find_rows(now);
       team.barrier(team.context);  // the columns of the chunk before are no longer read
       pack_shared(now.rows());

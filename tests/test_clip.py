@@ -282,14 +282,22 @@ def test_a_run_that_overflows_learns_with_norm(target):
     assert clipped[-10:].mean() < 0.05 < clipped[0] / 100
 
 
-@pytest.mark.parametrize("clip", [Clip(step_norm=0.01), Clip(norm=1.0)], ids=str)
-def test_a_run_that_does_not_learn_learns_with_clipping(target, clip):
-    """The gradient of a net with tanh and large weights explodes, and the updates throw it about."""
-    turned, _ = np.linalg.qr(np.random.default_rng(5).standard_normal((16, 16)))
-    setting = (target, "tanh", 2.5 * turned, 3.0)
-    assert losses(*setting, None)[-10:].mean() > 0.4
-    clipped = losses(*setting, clip)
-    assert clipped[-10:].mean() < 0.1 < clipped[0] / 5
+def test_runs_that_do_not_learn_learn_with_clipping(target):
+    """The gradient of a net with tanh and large weights explodes, and the updates throw it about.
+
+    One such run is chaotic, and the last bit of a sum decides what becomes of it: six starts, and their mean.
+    """
+
+    def end(clip):
+        rotations = [
+            np.linalg.qr(np.random.default_rng(k).standard_normal((16, 16)))[0] for k in range(5, 11)
+        ]
+        runs = [losses(target, "tanh", 3.0 * turned, 3.0, clip) for turned in rotations]
+        return np.mean([run[-10:].mean() for run in runs])
+
+    assert end(None) > 0.4
+    assert end(Clip(step_norm=0.01)) < 0.1
+    assert end(Clip(norm=0.5)) < 0.1
 
 
 def test_what_is_no_clip_is_refused(target):

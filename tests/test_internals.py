@@ -5,7 +5,6 @@ import fastrnn
 import numpy as np
 import oracle
 import pytest
-from fastrnn.internals import check
 from oracle import affine, normal_affine, sigmoid
 from refusal import refused, zeros
 from runner import CLASSES, as_state, build, compare_bits, parts
@@ -172,14 +171,3 @@ def test_what_does_not_combine():
     for name in ("return_cells", "return_gates"):
         refused(ValueError, [name, "max_workspace"], net.forward, x, max_workspace=10**6, **{name: True})
         refused(TypeError, [name, "1", "bool"], net.forward, x, **{name: 1})
-
-
-def test_a_cell_whose_tape_does_not_tell():
-    class Silent:
-        _STATES = ("h", "c")
-        cell = "silent"
-
-        class _net:
-            tells = False
-
-    refused(ValueError, ["return_gates", "silent"], check, Silent(), False, True, None)

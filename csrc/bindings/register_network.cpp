@@ -165,7 +165,7 @@ class PyNetwork {
 
   // cells (parts,T,B,H) and gates (parts,T,B,G*H) of a whole tape, each an array or None
   void read_tape(const PyTape<T>& tape, const py::object& cells, const py::object& gates) const {
-    require(owns(tape) && !tape.used && !tape.tape.checkpoints && net_.kernel().read_tape, "no tape to read");
+    require(owns(tape) && !tape.used && !tape.tape.checkpoints, "no tape to read");
     const Batch& batch = tape.tape.batch;
     const auto find = [&](const py::object& given, Index gates_of_row, const char* what) -> T* {
       if (given.is_none()) return nullptr;
@@ -177,7 +177,6 @@ class PyNetwork {
     const ReleaseIf release(work(batch) > kLongWork);
     net_.read_tape(tape.tape, to_cells, to_gates);
   }
-  bool tells() const { return net_.kernel().read_tape != nullptr; }
 
   // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
   // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
@@ -370,7 +369,6 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
-      .def_property_readonly("tells", &Net::tells)
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"))

@@ -68,21 +68,9 @@ struct WeightGradients {
   const Index padded = map.padded(), most = smaller(d.R, kMostChunkRows);
   const Scratch scratch{d, team.rank, scratch_at};
   const T* const states = args.tape + map.states_at();
-  const Index chunks = d.R ? (d.R + kMostChunkRows - 1) / kMostChunkRows : 1, chunk_size = (d.R + chunks - 1) / chunks;
+  const Chunks chunks{walk};
   Term terms[kTerms] = {};
   Index all_panels = 0;
-
-  // A stretch of the rows, the last of which comes first
-  struct Chunk {
-    Index begin, end;
-    bool first, last;  // of all chunks of all segments
-    Index rows() const { return end - begin; }
-  };
-  Chunk chunk(Index number) const {
-    const Index end = d.R - number * chunk_size;
-    return {end > chunk_size ? end - chunk_size : 0, end, number == 0 && walk.last_segment(),
-            number == chunks - 1 && walk.first_segment()};
-  }
 
   void add_term(int number, Index A_at, GateRows<T> C) {
     const bool first = number == 0;
@@ -230,7 +218,7 @@ struct WeightGradients {
   }
 
   FR_FN void add(T* to, Vec a, Index n, Finish<Vec>& finish) const {
-    finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n);  // -0 becomes 0, as by adding
+    finish.store(to, args.fresh ? a + Vec(0) : load_first(to, n) + a, n, finish.kept);  // -0 becomes 0, as by adding
   }
   GradientSums finish_units(Index j) const {
     Finish<Vec> finish{args.value, {}, {}, {}};
@@ -267,8 +255,8 @@ struct WeightGradients {
   void run() {
     copy_or_zero<T>(nullptr, scratch.zeros, map.state_ld());
     name_terms();
-    for (Index k = 0; k < chunks; ++k) {
-      const Chunk now = chunk(k);
+    for (Index k = 0; k < chunks.count; ++k) {
+      const Chunk now = chunks[k];
       find_rows(now);
       team.barrier(team.context);  // B of the chunk before is no longer read
       pack_shared(now.rows());

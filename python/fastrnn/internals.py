@@ -24,8 +24,6 @@ def check(net: Recurrent, cells: bool, gates: bool, budget: float | None) -> Non
     name = "return_cells" if cells else "return_gates"
     if cells and "c" not in net._STATES:
         raise ValueError(f"return_cells is for cells with a state c, but the state of {net.cell} is h")
-    if not net._net.tells:
-        raise ValueError(f"{name} is not there for the cell {net.cell}")
     if budget is not None:
         raise ValueError(f"{name} reads the whole tape, but max_workspace bounds it")
 

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
-// Backward of reference_staged_forward.h, and the kernel of both.
+// Backward of reference_forward.h, and the kernel of both.
 #pragma once
-#include "reference_staged_forward.h"
+#include "reference_forward.h"
 FR_NAMESPACE_BEGIN
 namespace {
-template <class Cell, class T>
-struct ReferenceStaged : ReferenceStagedForward<Cell, T> {
-  using Base = ReferenceStagedForward<Cell, T>;
+template <class Cell, class T, bool kHalf = false>
+struct Reference : ReferenceForward<Cell, T, kHalf> {
+  using Base = ReferenceForward<Cell, T, kHalf>;
   using Base::backward_scratch_size, Base::forward_scratch_size, Base::packed_size, Base::tape_size;
-  using Base::copy, Base::store, Base::wide, Base::width;
+  using Base::copy, Base::operand, Base::store, Base::wide, Base::width;
   using Base::forward, Base::memory_of, Base::normalise_backward, Base::pack, Base::record_of;
   using Base::G, Base::Q, Base::S, Base::kPre, Base::kUnit, Base::kNorms, Base::kDirect;
   using Base::state_at, Base::state_size, Base::states_of;
@@ -231,13 +231,14 @@ struct ReferenceStaged : ReferenceStagedForward<Cell, T> {
     for (Index i = 0; i < d.I; ++i) sums.dx[i] = 0;
     for (Index k = 0; k < G * d.H; ++k) {
       const bool direct = k < kDirect * d.H;
+      const double dX = operand(sums.dX[k]), dH = operand(sums.dH[k]);
       for (Index i = 0; i < d.I; ++i) {
-        w[k * d.I + i] += sums.dX[k] * double(x[i]);
-        sums.dx[i] += sums.dX[k] * double(a.weights.W_ih[k * d.I + i]);
+        w[k * d.I + i] += dX * operand(double(x[i]));
+        sums.dx[i] += dX * operand(double(a.weights.W_ih[k * d.I + i]));
       }
       for (Index n = 0; Cell::kRecurrent && n < d.P; ++n) {
-        w[at.W_hh + k * d.P + n] += sums.dH[k] * (direct ? r.masked : r.reset)[n];
-        if (direct) dh[n] += noise.factor(b, n) * sums.dH[k] * double(a.weights.W_hh[k * d.P + n]);
+        w[at.W_hh + k * d.P + n] += dH * (direct ? r.masked : r.reset)[n];
+        if (direct) dh[n] += noise.factor(b, n) * dH * operand(double(a.weights.W_hh[k * d.P + n]));
       }
     }
     for (Index k = 0; Cell::kProjected && k < d.P * d.H; ++k) w[at.W_hr + k] += sums.dh[k / d.H] * r.output[k % d.H];

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT
-// Cells that need more than one phase a step, and any cell with StateMasks, by naive loops in double: what reference.cpp
-// is for the others. For one row and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5) over all gates:
+// Every cell by naive loops in double, forward. For one row and step, with LN(a) = (a - mean a) / sqrt(variance a + 1e-5)
+// over all gates:
 //
 //   X = W_ih x   H = W_hh h   kNormPre: LN of both   pre = gain X + b_ih, gain H + b_hh   kResetBefore: last gate
 //   update   kNormMemory: m = gain LN(memory) + bias   output   kProjected: h = W_hr output
 //
-// Rank 0 works. Buffers hold doubles: packed the arrays of Weights one after the other; the tape for each row of the batch
-// states [step][h, other states], step = 0 ... T, then for each step what backward needs (Record).
+// All arithmetic is double, also of the f32 kernels, which round results when they are stored, and states after each
+// step, so that a stream of steps has the bits of the whole sequence. Of bf16 what products multiply is rounded.
+//
+// Rank 0 works, the other ranks return. Buffers hold doubles: packed the arrays of Weights one after the other; the tape
+// for each row of the batch states [step][h, other states], step = 0 ... T, then for each step what backward needs
+// (Record).
 #pragma once
 #include "api.h"
 #include "cells/cells.h"
@@ -14,8 +18,22 @@
 #include "rows.h"
 FR_NAMESPACE_BEGIN
 namespace {
-template <class Cell, class T>
-struct ReferenceStagedForward {
+// The bfloat16 next to a number, ties to even
+inline double nearest_bfloat(double number) {
+  const float value = float(number);
+  if (value != value) return value;
+  unsigned bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  float rounded;
+  __builtin_memcpy(&rounded, &bits, sizeof rounded);
+  return rounded;
+}
+
+// kHalf: what products multiply is rounded to bfloat16; only of cells of one phase, and without StateMasks
+template <class Cell, class T, bool kHalf>
+struct ReferenceForward {
+  static_assert(!kHalf || !kStaged<Cell>, "cells of several phases are not there in bfloat16");
   static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, kPre = Cell::kPre;
   static constexpr int kUnit = kUnitParameters<Cell>, kNorms = Cell::kUnit;
   static constexpr int kDirect = !Cell::kRecurrent    ? 0
@@ -70,6 +88,10 @@ struct ReferenceStagedForward {
     return kWide * (Offsets(d).end + d.B * state_size(d) + d.P + (kPre + 2 * G + 4) * d.H + d.I);
   }
 
+  static double operand(double number) { return kHalf ? nearest_bfloat(number) : number; }
+  static void copy_operands(const T* from, Index n, double* to) {
+    for (Index k = 0; k < n; ++k) to[k] = operand(double(from[k]));
+  }
   static void copy(const T* from, Index n, double* to) {
     for (Index k = 0; k < n; ++k) to[k] = from ? double(from[k]) : 0;
   }
@@ -81,8 +103,8 @@ struct ReferenceStagedForward {
     if (team.rank) return;
     const Offsets at(d);
     double* const to = wide(packed);
-    copy(w.W_ih, at.W_hh, to);
-    copy(w.W_hh, at.b_ih - at.W_hh, to + at.W_hh);
+    copy_operands(w.W_ih, at.W_hh, to);
+    copy_operands(w.W_hh, at.b_ih - at.W_hh, to + at.W_hh);
     copy(w.b_ih, G * d.H, to + at.b_ih);
     copy(w.b_hh, G * d.H, to + at.b_hh);
     copy(w.unit, kUnit * d.H, to + at.unit);
@@ -156,7 +178,7 @@ struct ReferenceStagedForward {
       double* const next = states_of(d, tape, b, s + 1);
       const Record r = record_of(d, tape, b, s);
       for (Index k = 0; k < state_size(d); ++k) r.before[k] = walk.cut(s, b) ? 0 : prev[k];  // 0 also where it was NaN
-      for (Index n = 0; n < d.P; ++n) r.masked[n] = noise.factor(b, n) * r.before[n];
+      for (Index n = 0; n < d.P; ++n) r.masked[n] = operand(noise.factor(b, n) * r.before[n]);
       forward_step(d, wide(a.packed), walk.at(a.x, s, b), r, next);
       for (int q = 0; a.masks && q < Q; ++q)
         for (Index j = 0; j < width(d, q); ++j) {
@@ -187,7 +209,7 @@ struct ReferenceStagedForward {
     const Offsets at(d);
     for (Index k = 0; k < G * d.H; ++k) {
       r.X[k] = 0;
-      for (Index i = 0; i < d.I; ++i) r.X[k] += w[k * d.I + i] * double(x[i]);
+      for (Index i = 0; i < d.I; ++i) r.X[k] += w[k * d.I + i] * operand(double(x[i]));
       r.H[k] = k < kDirect * d.H ? dot(w + at.W_hh + k * d.P, r.masked, d.P) : 0;
     }
     if (Cell::kNormPre) r.scale[0] = normalise(r.X, G * d.H), r.scale[1] = normalise(r.H, G * d.H);
