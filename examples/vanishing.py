@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import fastrnn
@@ -99,32 +100,25 @@ def large(parameters: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     weight[:] = rng.normal(0, 2 / math.sqrt(len(weight)), weight.shape)
 
 
-def identity(parameters: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    """W_hh = 1, no bias, small inputs (Le, Jaitly & Hinton 2015): what is in h stays there."""
-    for name, value in parameters.items():
-        value[:] = np.eye(len(value)) if name == "weight_hh_l0" else 0
-    weight = parameters["weight_ih_l0"]
-    weight[:] = rng.normal(0, 0.1, weight.shape)
+def wider(parameters: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """Inputs 100 times as wide as init="identity" draws them: of few steps some are enough to be seen."""
+    parameters["weight_ih_l0"] *= 100
 
 
 def open_gate(parameters: dict[str, np.ndarray], rng: np.random.Generator) -> None:
-    """A bias that keeps the memory at first: of the forget gate of LSTM (Gers et al. 2000), of z of GRU."""
-    gates = len(parameters["bias_ih_l0"]) // parameters["weight_hh_l0"].shape[1]
-    bias = parameters["bias_ih_l0"].reshape(gates, -1)  # i f g o, r z n
-    bias[1] += 3 if gates == 4 else 1
+    """A bias of z that keeps the memory at first."""
+    bias = parameters["bias_ih_l0"].reshape(3, -1)  # r z n
+    bias[1] += 1
 
 
 TANH = Recipe("tanh", "#b23a48", 1e-3, fastrnn.RNN, as_it_is)
 LARGE = Recipe("tanh, large W", "#e08e45", 1e-3, fastrnn.RNN, large)
 
 
-def relu(inputs: int, hidden: int, **options: Any) -> fastrnn.RNN:
-    """The layer of the start at the identity."""
-    return fastrnn.RNN(inputs, hidden, nonlinearity="relu", **options)
-
-
-IDENTITY = Recipe("relu, W = 1", "#7a5195", 5e-4, relu, identity)
-LSTM = Recipe("LSTM", "#30638e", 2e-2, fastrnn.LSTM, open_gate)
+# W_hh = 1 (Le, Jaitly & Hinton 2015): what is in h stays there. A forget gate that stays open (Gers et al. 2000)
+RELU = partial(fastrnn.RNN, nonlinearity="relu", init="identity")
+IDENTITY = Recipe("relu, W = 1", "#7a5195", 5e-4, RELU, wider)
+LSTM = Recipe("LSTM", "#30638e", 2e-2, partial(fastrnn.LSTM, forget_bias=3.0), as_it_is)
 GRU = Recipe("GRU", "#3d8b5f", 1e-2, fastrnn.GRU, open_gate)
 TRAINED = (TANH, IDENTITY, LSTM, GRU)
 
