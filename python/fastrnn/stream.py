@@ -45,7 +45,7 @@ class Stream:
         self._y = np.zeros((*rows, net.output_size), net.dtype)
 
     def step(self, x_t: _Array, out: _Array | None = None) -> _Array:
-        """One step: the same bits as the whole sequence in one call.
+        """One step: the same bits as the whole sequence of that batch in one call.
 
         Args:
             x_t: (I,), or (B,I) of a stream with a batch. Converted where dtype or strides differ, which allocates.

@@ -37,7 +37,7 @@ class Streaming(Parameters):
         raise NotImplementedError
 
     def step(self, x_t: _Array, state: State = None, out: _Array | None = None) -> tuple[_Array, State]:
-        """One step of a stream: the same bits as the whole sequence in one call.
+        """One step of a stream: the same bits as the whole sequence of that batch in one call.
 
         Args:
             x_t: (B,I), or (I,) for one stream.
