@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: MIT
-# name
 """Models in files: safetensors, with the model's form as JSON in the metadata.
 
     metadata["fastrnn"] = {"format": 1, "class": "NToN", "arguments": {...}}        tensors: the state_dict
 
-A file is data: its class is looked up in a table, its arguments pass the constructor's checks, and nothing in
-    it is
-executed. It is written beside its place and moved there, so that nobody, not even after a crash, sees half of
-one.
+A file is data: its class is looked up in a table, its arguments pass the constructor's checks, and nothing in it is
+executed. It is written beside its place and moved there, so that nobody, not even after a crash, sees half of one.
 """
 
 from __future__ import annotations

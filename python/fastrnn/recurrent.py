@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """What recurrent layers share: parameters, forward, backward, streaming; with the semantics of torch.nn.
 
-Shapes: T steps, B batch, I input, H hidden, L layers, D directions (2 if bidirectional), G gates. Where layers differ in
-their directions, L*D is the number of all of them, from the first layer up, forward before reverse. Layer l reads the y
-of layer l-1, of both directions; a reverse direction runs from the end of each row to its start.
+Shapes: T steps, B batch, I input, H hidden, L layers, D directions (2 if bidirectional), G gates. Where layers differ
+in their directions, L*D is the number of all of them, from the first layer up, forward before reverse. Layer l reads
+the y of layer l-1, of both directions; a reverse direction runs from the end of each row to its start.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 """What the topologies share: named parameters, training, prediction and files.
 
 A model is made of parts (embedding, recurrent layers, readout), each with all its parameters in one flat
-buffer.
-How the parts are wired is the topology: the abstract methods.
+buffer. How the parts are wired is the topology: the abstract methods.
 """
 
 from __future__ import annotations
