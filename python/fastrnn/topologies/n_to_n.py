@@ -18,12 +18,13 @@ from ..losses import OUTPUTS
 from ..readout import Readout
 from ..training import Score
 from .inputs import Inputs
-from .model import Model, Part, recurrent
+from .part import Part, recurrent
+from .predictor import Predictor
 
 _Array = npt.NDArray[Any]
 
 
-class NToN(Model):
+class NToN(Predictor):
     """Recurrent network with one output at each step: tagging, frame labels, next-step models.
 
         h_t = f(U x_t + W h_{t-1})        y_t = g(V h_t + b)

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""How a model of any topology is trained and measured, given how it learns from one batch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _check, training
+from ..clip import Clip
+from ..embedding import EmbeddingTable
+from ..gradients import Gradient, RowGradient
+from ..optim import Adam, Optimizer
+from ..recurrent import Recurrent
+from ..training import History, Score
+from .part import Part
+
+_Array = npt.NDArray[Any]
+_Kind = TypeVar("_Kind")
+
+
+class Trainable(ABC):
+    """What can be fitted: parts with parameters, and gradients of the loss of a batch.
+
+    A batch is whatever the dataset of the topology makes of some sequences.
+    """
+
+    _parts: dict[str, Part]
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int,
+        batch_size: int = 32,
+        optimizer: Optimizer | None = None,
+        clip: Clip | None = None,
+        lengths: npt.ArrayLike | None = None,
+        validation_data: tuple[Any, ...] | None = None,
+        shuffle: bool = True,
+        seed: int | None = None,
+        progress: bool = True,
+    ) -> History:
+        """Trains the model by backpropagation through time over whole sequences.
+
+        Batches are made of sequences of similar length; padding and empty sequences contribute nothing. The
+        loss follows from the activation (see losses.py) and is the mean over the valid steps of a batch. With
+        equal data, seeds and settings the result is the same bit for bit, for any number of fastrnn's threads
+        (and of the BLAS's, unless the readout is so large that products.py leaves it whole). Interrupted by
+        Ctrl-C, the model keeps what it has learned so far.
+
+        Args:
+            x: list of N sequences, each token ids (T_n,) or features (T_n, I); or one padded array (N,T) or
+                (N,T,I). Features become the model's dtype; values of padding are not read.
+            y: targets in the same form: class ids (T_n,) for softmax, numbers (T_n, K) for linear, and from
+                0 to 1 for sigmoid.
+            epochs: passes over the data.
+            batch_size: sequences a batch.
+            optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.
+            clip: limits for the gradient; those of steps act in the recurrent layers, `value` and `norm` on all
+                parameters.
+            lengths: (N,) true lengths where x is padded; None: all T.
+            validation_data: (x, y) or (x, y, lengths), measured after each epoch.
+            shuffle: mix sequences of equal length and the order of batches anew in each epoch; False goes
+                from short to long in each epoch.
+            seed: of the shuffling and of the masks of dropout; None takes another one each time for the former,
+                and goes on with the masks of the model's own seed.
+            progress: show a bar with loss and tokens a second, where tqdm is installed.
+
+        Raises:
+            TypeError, ValueError: an argument does not fit; nothing was trained.
+            FloatingPointError: loss or gradient of a batch is not finite; the parameters are those before
+                that batch.
+        """
+        data, begin = self._training_data(x, y, lengths), _check.seed(seed)
+        settings: dict[str, Any] = {
+            "epochs": _check.size("epochs", epochs),
+            "batch_size": _check.size("batch_size", batch_size),
+            "optimizer": _optional("optimizer", optimizer, Optimizer, "fastrnn.Adam(1e-3)") or Adam(),
+            "clip": _optional("clip", clip, Clip, "fastrnn.Clip(norm=5.0)"),
+            "validation": None if validation_data is None else self._validation(validation_data),
+            "shuffle": _check.flag("shuffle", shuffle),
+            "seed": begin,
+            "progress": _check.flag("progress", progress),
+        }
+        if begin is not None:
+            self._begin_masks(begin)
+        return training.fit(self, data, **settings)
+
+    def _begin_masks(self, seed: int) -> None:
+        """Lets the masks of dropout follow from a seed."""
+        for number, part in enumerate(self._parts.values()):
+            if isinstance(part, Recurrent):
+                part._rng = np.random.default_rng([seed, number])
+
+    def _validation(self, given: Any) -> Any:
+        x, y, lengths = _check.validation_data(given)
+        try:
+            return self._training_data(x, y, lengths)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"validation_data: {error}") from None
+
+    def evaluate(
+        self, x: Any, y: Any, *, lengths: npt.ArrayLike | None = None, batch_size: int = 64
+    ) -> dict[str, float]:
+        """Mean loss and share of right decisions over all valid steps: {"loss": ..., "accuracy": ...}.
+
+        A decision is the class of a step for softmax, and whether one element is above one half for sigmoid;
+        linear outputs have no accuracy. x, y and lengths, and what is raised, as in `fit`.
+        """
+        size = _check.size("batch_size", batch_size)
+        score = training.evaluate(self, self._training_data(x, y, lengths), size)
+        measured = {"loss": score.loss}
+        if score.accuracy is not None:
+            measured["accuracy"] = score.accuracy
+        return measured
+
+    def gradients(
+        self, x: Any, y: Any, *, lengths: npt.ArrayLike | None = None
+    ) -> tuple[float, dict[str, _Array]]:
+        """The mean loss over x and y, taken as one batch, and its gradient to each parameter by name.
+
+        For optimizers and diagnostics of one's own; with dropout, of masks drawn for this call. x, y and lengths, and
+        what is raised, as in `fit`.
+        """
+        data = self._training_data(x, y, lengths)
+        buffers = self.gradient_buffers()
+        score = self.learn(data.batch(np.flatnonzero(data.lengths)), buffers)
+        return score.loss, {
+            f"{prefix}.{name}": array
+            for prefix, part in self._parts.items()
+            for name, array in part._views(buffers[prefix].flat).items()
+        }
+
+    def buffers(self) -> dict[str, _Array]:
+        """The flat parameters of each part. Held, they make recurrent layers slower: see their `flat`."""
+        return {name: part.flat for name, part in self._parts.items()}
+
+    def gradient_buffers(self) -> dict[str, Gradient]:
+        """New gradients, all zero, one for each of `buffers`."""
+        return {
+            name: RowGradient(part.weight) if isinstance(part, EmbeddingTable) else Gradient(part.flat)
+            for name, part in self._parts.items()
+        }
+
+    @abstractmethod
+    def learn(self, batch: Any, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
+        """The same, and the gradients of the batch's mean loss added to `gradients`.
+
+        Clipped by all of `clip` but `norm`, which is the optimizer's to apply.
+        """
+
+    @abstractmethod
+    def measure(self, batch: Any) -> Score:
+        """Loss and decisions of one batch."""
+
+    @abstractmethod
+    def _training_data(self, x: Any, y: Any, lengths: Any) -> Any:
+        """The user's x with a y to learn, checked, as a `training.Dataset`; at least one step."""
+
+
+def _optional(name: str, value: _Kind | None, kind: type[Any], example: str) -> _Kind | None:
+    if value is not None:
+        _check.instance(name, value, kind, f"an object such as {example}, or None")
+    return value
