@@ -9,12 +9,12 @@
 
 namespace {
 using fastrnn::find_target;
-using fastrnn::kernels_of;
-using fastrnn::PointwiseKernels;
+using fastrnn::ModelKernels;
+using fastrnn::models_of;
 
 template <class T>
-const PointwiseKernels<T>& kernels(const std::string& isa) {
-  return *kernels_of<T>(find_target(isa)).pointwise;
+const ModelKernels<T>& kernels(const std::string& isa) {
+  return models_of<T>(find_target(isa));
 }
 
 template <class T>
