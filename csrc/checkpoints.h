@@ -44,7 +44,7 @@ class Checkpoints {
       ForwardArgs<T> again{args.dims, args.steps, packed,
                            args.x,    {},         {y_.template as<T>(), 0, args.dims.P},
                            {},        args.tape,  scratch_.template as<T>(),
-                           args.masks};  // y is not wanted: each row writes over its own
+                           args.masks, nullptr, 0};  // y is not wanted: each row writes over its own
       for (int q = 0; q < kernel_.states; ++q) again.s0[q] = state(part, k, q), again.sT[q] = end_[q].template as<T>();
       run_forward(again);
       run();
