@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW
     from .stream import Stream
-    from .topologies import NToN, NToOne
+    from .topologies import NToM, NToN, NToOne, OneToN
     from .training import History
     from .truncated import TruncatedTape
 
@@ -44,9 +44,11 @@ __all__ = [
     "History",
     "IndRNN",
     "Internals",
+    "NToM",
     "NToN",
     "NToOne",
     "NonFiniteError",
+    "OneToN",
     "Stats",
     "Stream",
     "Tape",
@@ -73,7 +75,9 @@ _LATER = {
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
     "History": "training",
+    "NToM": "topologies",
     "NToN": "topologies",
+    "OneToN": "topologies",
     "NToOne": "topologies",
     "NonFiniteError": "nonfinite",
     "Stream": "stream",
