@@ -139,7 +139,7 @@ COMMON = [
     *({"cell": "gru", **options} for options in LAYERS),
     {"inputs": "features"},
     {"inputs": "both"},
-    {"inputs": "both", "max_workspace": 9000},
+    {"inputs": "both", "max_workspace": 7900},
     *LOSSES,
 ]
 POOLS = [
