@@ -145,6 +145,8 @@ COMMON = [
 POOLS = [
     *({"pool": name, "cell": cell} for name in ("mean", "max", "learned") for cell in CELLS),
     *({"pool": name, **options} for name in ("mean", "max", "learned") for options in LAYERS),
+    *({"pool": name, "inputs": kind} for name in ("mean", "max", "learned") for kind in ("features", "both")),
+    *({"pool": "learned", "cell": "gru", **options} for options in LOSSES),
 ]
 TIED = {"tie": True, "hidden": SIZE, "outputs": VOCABULARY}
 ROWS = [
