@@ -139,12 +139,14 @@ COMMON = [
     *({"cell": "gru", **options} for options in LAYERS),
     {"inputs": "features"},
     {"inputs": "both"},
-    {"inputs": "both", "max_workspace": 9000},
+    {"inputs": "both", "max_workspace": 7900},
     *LOSSES,
 ]
 POOLS = [
     *({"pool": name, "cell": cell} for name in ("mean", "max", "learned") for cell in CELLS),
     *({"pool": name, **options} for name in ("mean", "max", "learned") for options in LAYERS),
+    *({"pool": name, "inputs": kind} for name in ("mean", "max", "learned") for kind in ("features", "both")),
+    *({"pool": "learned", "cell": "gru", **options} for options in LOSSES),
 ]
 TIED = {"tie": True, "hidden": SIZE, "outputs": VOCABULARY}
 ROWS = [
