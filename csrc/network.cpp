@@ -51,13 +51,13 @@ Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel
       ++found;
       const auto add = [&](const char* role, Index count, Index columns) {
         layout_.push_back({layer, direction, role, count, columns, parameter_count_});
-        parameter_count_ += count * (columns ? columns : 1);
+        parameter_count_ += count * (columns < 0 ? 1 : columns);
       };
       add("weight_ih", rows, inputs);
       if (kernel.recurrent) add("weight_hh", rows, shape.P);
-      if (shape.biases > 0) add("bias_ih", rows, 0);
-      if (shape.biases > 1) add("bias_hh", rows, 0);
-      if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
+      if (shape.biases > 0) add("bias_ih", rows, -1);
+      if (shape.biases > 1) add("bias_hh", rows, -1);
+      if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, -1);
       if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
     }
   const char* const roles[kMaxState] = {"h0", "c0"};

@@ -47,7 +47,7 @@ struct Dropout {
 struct Parameter {
   int layer, direction;  // direction 1: reverse; layer -1: of all of them
   const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr h0 c0
-  Index rows, columns;  // columns 0: a vector
+  Index rows, columns;  // columns < 0: a vector
   Index offset;
 };
 

@@ -83,7 +83,7 @@ class PyNetwork {
     for (const Parameter& p : net_.layout())
       all.push_back(py::make_tuple(
           p.layer, p.direction, p.role,
-          p.columns ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
+          p.columns >= 0 ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
     return all;
   }
 

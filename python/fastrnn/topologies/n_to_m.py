@@ -71,8 +71,8 @@ class NToM(Producer):
 
     Parameters are "embedding.weight", "encoder.weight_ih_l0" and so on as in torch.nn, "context.weight" and
     "context.bias", or "pool.weight", "pool.bias" and "pool.vector", "bridge.weight" (rows of h of each layer, then
-    of c) and "bridge.bias", "context_input.weight" (G*H,C), "feedback.weight" (K+1, embedding) with the start in its last
-    row, "decoder.weight_ih_l0" and so on, "readout.weight" and "readout.bias".
+    of c) and "bridge.bias", "context_input.weight" (G*H,C), "feedback.weight" (K+1, embedding) with the start in its
+    last row, "decoder.weight_ih_l0" and so on, "readout.weight" and "readout.bias".
 
     >>> model = NToM("gru", Embedding(10, 4), hidden=8, outputs=5, end=0, seed=0)
     >>> model.evaluate([[1, 2, 3], [4]], [[1, 2], [3, 4, 1]])["accuracy"] >= 0
@@ -232,7 +232,7 @@ class NToM(Producer):
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
         """See `Model.least_parameters`."""
         names = ("inputs", "embedding", "decoder_hidden", "outputs", "feedback")
-        return (
+        return int(
             least_table(*(arguments[name] for name in names)) + arguments["hidden"] * arguments["num_layers"]
         )
 
