@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
 
 import torch_models as theirs  # noqa: E402
+import torch_producers  # noqa: E402
 
 BOUND = 1e-8
 CELLS = list(fastrnn.layers.CELLS)
@@ -153,6 +154,7 @@ ROWS = [
     *((n_to_n, options) for options in [*COMMON, TIED, {**TIED, "inputs": "both"}]),
     (n_to_n, {**TIED, "hidden": SIZE // 2, "bidirectional": True}),
     *((n_to_one, options) for options in [*COMMON, *POOLS]),
+    *torch_producers.ROWS,
 ]
 
 
