@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .embedding import Embedding
     from .io import load
     from .nonfinite import NonFiniteError
-    from .optim import SGD, Adam, AdamW
+    from .optim import SGD, Adam, AdamW, RMSprop
     from .stream import Stream
     from .topologies import NToN
     from .training import History
@@ -42,6 +42,7 @@ __all__ = [
     "Internals",
     "NToN",
     "NonFiniteError",
+    "RMSprop",
     "Stats",
     "Stream",
     "Tape",
@@ -68,6 +69,7 @@ _LATER = {
     "History": "training",
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",
+    "RMSprop": "optim",
     "Stream": "stream",
     "TruncatedTape": "truncated",
     "load": "io",

@@ -74,6 +74,29 @@ def owned_buffers(parameters: Sequence[Array], sizes: Sequence[int], owned: bool
         )
 
 
+def optimizer_state(
+    want: Mapping[str, Sequence[Array | None]], given: Mapping[str, Sequence[Array | None]]
+) -> None:
+    """Arrays of the same names and shapes."""
+    if want.keys() != given.keys():
+        names = [", ".join(state) or "nothing" for state in (given, want)]
+        raise ValueError(f"the state is of {names[0]}, but this optimizer has {names[1]}")
+    for name, arrays in want.items():
+        if len(given[name]) != len(arrays):
+            raise ValueError(f"{name} is of {len(given[name])} buffers, but there are {len(arrays)}")
+        for i, (wanted, array_) in enumerate(zip(arrays, given[name])):
+            if wanted is None or array_ is None:
+                if wanted is not array_:
+                    raise ValueError(
+                        f"{name} of buffer {i} is {'missing' if array_ is None else 'not needed'}"
+                    )
+            elif array_.shape != wanted.shape or array_.dtype != wanted.dtype:
+                raise ValueError(
+                    f"{name} of buffer {i} has shape {array_.shape} and dtype {array_.dtype}, but {wanted.shape} "
+                    f"and {wanted.dtype} are needed"
+                )
+
+
 def loss_arguments(
     z: object,
     targets: object,
