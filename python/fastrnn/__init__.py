@@ -14,15 +14,16 @@ from .results import Gradients, Internals, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:
+    from .callbacks import Callback, EarlyStopping, StopTraining
     from .clip import Clip
     from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
+    from .history import History
     from .io import load
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW, RMSprop
     from .stream import Stream
     from .topologies import NToN
-    from .training import History
     from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
@@ -33,7 +34,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "Callback",
     "Clip",
+    "EarlyStopping",
     "Embedding",
     "GradientFlow",
     "Gradients",
@@ -44,6 +47,7 @@ __all__ = [
     "NonFiniteError",
     "RMSprop",
     "Stats",
+    "StopTraining",
     "Stream",
     "Tape",
     "TruncatedTape",
@@ -62,26 +66,37 @@ _LATER = {
     "SGD": "optim",
     "Adam": "optim",
     "AdamW": "optim",
+    "Callback": "callbacks",
     "Clip": "clip",
+    "EarlyStopping": "callbacks",
     "Embedding": "embedding",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
-    "History": "training",
+    "History": "history",
     "NToN": "topologies",
     "NonFiniteError": "nonfinite",
     "RMSprop": "optim",
+    "StopTraining": "callbacks",
     "Stream": "stream",
     "TruncatedTape": "truncated",
     "load": "io",
 }
 _MODULES_LATER = {
+    "accumulation",
     "batching",
+    "checkpoint",
+    "feeds",
     "gradients",
     "init",
     "internals",
+    "interrupts",
     "losses",
+    "place",
     "products",
+    "progress",
     "readout",
+    "schedules",
+    "training",
     *_LATER.values(),
 }
 

@@ -166,18 +166,22 @@ class SequencePairs:
 
     def batch(self, index: _Index) -> Batch:
         """The batch of the sequences in `index`, none of which is empty."""
+        return self.window(index, 0, int(self.x.lengths[index].max()))
+
+    def window(self, index: _Index, begin: int, end: int) -> Batch:
+        """The batch of their steps begin .. end-1, fewer where all have ended before; some may have."""
         lengths = self.x.lengths[index]
-        steps = np.arange(lengths.max())[:, None]
+        steps = np.arange(begin, min(end, int(lengths.max())))[:, None]
         clamped = np.minimum(steps, lengths - 1)
         take = self.x.starts[index] + clamped
-        rows = None if (lengths == len(steps)).all() else np.flatnonzero(steps < lengths)
+        inside = steps < lengths
+        rows = None if inside.all() else np.flatnonzero(inside)
         where = _select(take, rows)
         targets = None
         if self.y is not None:
             targets = self.y.values.take(_select(self.y.starts[index] + clamped, rows), axis=0)
-        return Batch(
-            self.x.values.take(take, axis=0), None if rows is None else lengths, rows, targets, where
-        )
+        counts = None if rows is None else np.clip(lengths - begin, 0, len(steps))
+        return Batch(self.x.values.take(take, axis=0), counts, rows, targets, where)
 
 
 def _select(take: _Index, rows: _Index | None) -> _Index:

@@ -12,13 +12,15 @@ from .layers import *  # noqa: F403
 from .values import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
 else:
 
     def __getattr__(name: str) -> object:
-        """A check of models.py, which is imported here at its first use: layers need none of it."""
+        """A check of models.py or fitting.py, imported here at their first use: layers need none of them."""
         import importlib
 
-        check = getattr(importlib.import_module(f"{__name__}.models"), name)
+        modules = [importlib.import_module(f"{__name__}.{module}") for module in ("models", "fitting")]
+        check = getattr(modules[0], name, None) or getattr(modules[1], name)
         globals()[name] = check
         return check

@@ -233,13 +233,6 @@ def some_steps(name: str, rows: Sequences) -> None:
         raise ValueError(f"{name} holds {len(rows)} sequences, all empty, but at least one step is needed")
 
 
-def validation_data(data: object) -> tuple[Any, Any, Any]:
-    """(x, y) or (x, y, lengths)."""
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-        raise TypeError(f"validation_data is {data!r:.60}, but must be (x, y) or (x, y, lengths)")
-    return data[0], data[1], data[2] if len(data) == 3 else None
-
-
 def probabilistic(are_decisions: bool) -> None:
     """Outputs that have probabilities."""
     if not are_decisions:

@@ -13,9 +13,11 @@ from .. import _check
 from ..batching import Batch, SequencePairs
 from ..clip import Clip
 from ..embedding import Embedding
+from ..feeds import Windows
 from ..gradients import Gradient
 from ..losses import OUTPUTS
 from ..readout import Readout
+from ..results import State
 from ..training import Score
 from .inputs import Inputs
 from .part import Part, recurrent
@@ -104,8 +106,14 @@ class NToN(Predictor):
 
     def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Model.learn`."""
+        return self.learn_window(batch, None, gradients, clip)[0]
+
+    def learn_window(
+        self, batch: Batch, state: State, gradients: Mapping[str, Gradient], clip: Clip | None
+    ) -> tuple[Score, State]:
+        """See `feeds.StreamLearner`."""
         x = self._inputs.forward(batch.x)
-        h, _, tape = self.rnn.forward(x, lengths=batch.lengths)
+        h, after, tape = self.rnn.forward(x, state, lengths=batch.lengths)
         assert tape is not None  # forward leaves one by default
         read = batch.pick(h)
         score, dz = self._loss(self.readout.forward(read), batch)
@@ -118,7 +126,7 @@ class NToN(Predictor):
         if clip is not None and clip.value is not None:
             for gradient in gradients.values():
                 gradient.clamp(clip.value)
-        return score
+        return score, after
 
     def _pre_activations(self, batch: Batch) -> _Array:
         h, _ = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)
@@ -130,6 +138,12 @@ class NToN(Predictor):
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SequencePairs:
         steps = self._inputs.sequences(x, lengths)
         return SequencePairs(steps, self._targets(y, lengths, steps))
+
+    def _windows(
+        self, x: Any, y: Any, lengths: Any, batch_size: int, shuffle: bool, seed: int | None, bptt: int
+    ) -> Windows:
+        _check.forward_only(f"bptt={bptt}", self.rnn.directions)
+        return Windows(self, self._training_data(x, y, lengths), batch_size, shuffle, seed, bptt)
 
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
