@@ -2,7 +2,8 @@
 """From sequences of differing length to padded time-major batches, and back.
 
 Sequences stand end to end in one array (`Sequences`), so that a batch is one gather without a Python loop
-over its sequences. Batches hold sequences of similar length (`bucket`), so that little is padded. Padding
+over its sequences. A memory-mapped array stays where it is: batches are gathered from the file, and converted. Batches
+hold sequences of similar length (`bucket`), so that little is padded. Padding
 repeats the last row of a sequence, which is always a valid token, and nothing reads it. Empty sequences are
 in no batch.
 """
@@ -31,12 +32,24 @@ class Sequences:
         starts: (N,)
         lengths: (N,), zeros allowed.
         padded: T if they came as one padded array (N,T,...), of which `values` has all rows; None for a list.
+        dtype: of what is taken, where `values` are memory-mapped in another one; None where they have it.
     """
 
     values: _Array
     starts: _Index
     lengths: _Index
     padded: int | None = None
+    dtype: np.dtype[Any] | None = None
+
+    def take(self, rows: _Index | slice) -> _Array:
+        """The rows of `values` with these numbers (any shape), in the dtype asked for."""
+        taken = self.values[rows] if isinstance(rows, slice) else self.values.take(rows, axis=0)
+        if self.dtype is None:
+            return taken
+        with np.errstate(
+            over="ignore"
+        ):  # a double beyond float32 becomes inf, which the check of values reports
+            return taken.astype(self.dtype)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -80,9 +93,23 @@ def sequences(
         return _from_list(_check.sequence_list(name, data, item, kind, lengths), item, kind)
     array, counts = _check.padded_array(name, data, item, kind, lengths)
     n, steps = array.shape[:2]
+    starts = np.arange(n, dtype=np.int64) * steps
+    if _mapped(array) and array.flags.c_contiguous:
+        kept = array.reshape(n * steps, *item)
+        return Sequences(kept, starts, counts, steps, None if kept.dtype == kind else kind)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf, which the check of values reports
         values = np.ascontiguousarray(array, kind).reshape(n * steps, *item)
-    return Sequences(values, np.arange(n, dtype=np.int64) * steps, counts, steps)
+    return Sequences(values, starts, counts, steps)
+
+
+def _mapped(array: _Array) -> bool:
+    """Whether the memory of an array is a file."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap):
+            return True
+        owner = owner.base
+    return False
 
 
 def _from_list(arrays: Sequence[_Array], item: tuple[int, ...], dtype: np.dtype[Any]) -> Sequences:
@@ -179,9 +206,9 @@ class SequencePairs:
         where = _select(take, rows)
         targets = None
         if self.y is not None:
-            targets = self.y.values.take(_select(self.y.starts[index] + clamped, rows), axis=0)
+            targets = self.y.take(_select(self.y.starts[index] + clamped, rows))
         counts = None if rows is None else np.clip(lengths - begin, 0, len(steps))
-        return Batch(self.x.values.take(take, axis=0), counts, rows, targets, where)
+        return Batch(self.x.take(take), counts, rows, targets, where)
 
 
 def _select(take: _Index, rows: _Index | None) -> _Index:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from .values import Array, array, compute_dtype, flag, in_place, number
 if TYPE_CHECKING:
     from ..batching import Sequences
     from ..losses import Output
+
+
+# Elements that are checked at once
+_PIECE = 2**18
 
 
 def instance(name: str, value: object, kind: type[Any], wanted: str) -> Any:
@@ -177,40 +181,46 @@ def padded_array(
     return given, np.full(N, T, np.int64) if counts is None else counts
 
 
-def values(name: str, rows: Sequences, good: Array, wanted: str) -> None:
-    """`good`, of the shape of rows.values, holds for every element that is no padding."""
-    if good.all():
-        return
-    bad = ~good.reshape(len(good), -1).all(axis=1)
-    inside = rows.inside()
-    at = np.flatnonzero(bad if inside is None else bad & inside)
-    if at.size:
-        n, t = rows.locate(int(at[0]))
-        value = np.atleast_1d(rows.values[at[0]])[~np.atleast_1d(good[at[0]])][0]
-        raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
+def values(name: str, rows: Sequences, good: Callable[[Array], Array], wanted: str) -> None:
+    """What `good` says of rows holds for every element that is no padding. They are read in pieces, as they may be
+    in a file that is larger than memory."""
+    width = int(np.prod(rows.values.shape[1:]))
+    piece = max(1, _PIECE // max(1, width))
+    for begin in range(0, len(rows.values), piece):
+        part = rows.take(slice(begin, begin + piece))
+        fine = good(part).reshape(len(part), -1)
+        if fine.all():
+            continue
+        bad = ~fine.all(axis=1)
+        inside = rows.inside()
+        at = np.flatnonzero(bad if inside is None else bad & inside[begin : begin + piece])
+        if at.size:
+            n, t = rows.locate(begin + int(at[0]))
+            value = part[at[0]].reshape(-1)[~fine[at[0]]][0]
+            raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
 
 
 def token_ids(name: str, rows: Sequences, vocabulary: int) -> None:
     """Ids within a vocabulary."""
-    good = (rows.values >= 0) & (rows.values < vocabulary)
-    values(name, rows, good, f"Embedding(vocabulary={vocabulary}) has ids 0 to {vocabulary - 1}")
+    wanted = f"Embedding(vocabulary={vocabulary}) has ids 0 to {vocabulary - 1}"
+    values(name, rows, lambda ids: (ids >= 0) & (ids < vocabulary), wanted)
 
 
 def features(name: str, rows: Sequences) -> None:
     """Finite numbers."""
-    values(name, rows, np.isfinite(rows.values), f"features must be finite as {rows.values.dtype}")
+    values(name, rows, np.isfinite, f"features must be finite as {rows.dtype or rows.values.dtype}")
 
 
 def targets(name: str, rows: Sequences, output: Output, outputs: int) -> None:
     """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers."""
-    given = rows.values
     if output.by_class:
         wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
-        values(name, rows, (given >= 0) & (given < outputs), wanted)
+        values(name, rows, lambda given: (given >= 0) & (given < outputs), wanted)
     elif output.unit_range:
-        values(name, rows, (given >= 0) & (given <= 1), "targets of sigmoid outputs must be 0 to 1")
+        wanted = "targets of sigmoid outputs must be 0 to 1"
+        values(name, rows, lambda given: (given >= 0) & (given <= 1), wanted)
     else:
-        values(name, rows, np.isfinite(given), f"targets must be finite as {given.dtype}")
+        values(name, rows, np.isfinite, f"targets must be finite as {rows.dtype or rows.values.dtype}")
 
 
 def same_lengths(x: Sequences, y: Sequences) -> None:
