@@ -4,7 +4,8 @@
     net = fastrnn.LSTM(input_size=64, hidden_size=128)
     y, (h, c) = net(x)                                    # x (T,B,64) -> y (T,B,128)
 
-Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`.
+Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`,
+`NToOne`.
 """
 
 from typing import TYPE_CHECKING
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
     from .embedding import Embedding
     from .history import History
     from .io import load
+    from .losses import BinaryCrossEntropy, CrossEntropy
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW, RMSprop
     from .stream import Stream
-    from .topologies import NToN
+    from .topologies import NToN, NToOne
     from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
@@ -34,8 +36,10 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "BinaryCrossEntropy",
     "Callback",
     "Clip",
+    "CrossEntropy",
     "EarlyStopping",
     "Embedding",
     "GradientFlow",
@@ -44,6 +48,7 @@ __all__ = [
     "IndRNN",
     "Internals",
     "NToN",
+    "NToOne",
     "NonFiniteError",
     "RMSprop",
     "Stats",
@@ -66,14 +71,17 @@ _LATER = {
     "SGD": "optim",
     "Adam": "optim",
     "AdamW": "optim",
+    "BinaryCrossEntropy": "losses",
     "Callback": "callbacks",
     "Clip": "clip",
+    "CrossEntropy": "losses",
     "EarlyStopping": "callbacks",
     "Embedding": "embedding",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
     "History": "history",
     "NToN": "topologies",
+    "NToOne": "topologies",
     "NonFiniteError": "nonfinite",
     "RMSprop": "optim",
     "StopTraining": "callbacks",
@@ -90,11 +98,11 @@ _MODULES_LATER = {
     "init",
     "internals",
     "interrupts",
-    "losses",
     "place",
     "products",
     "progress",
     "readout",
+    "row_losses",
     "schedules",
     "training",
     *_LATER.values(),

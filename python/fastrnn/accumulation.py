@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The gradient of one update, from one batch or the mean of several.
 
-The loss of batch i is a mean over its count c_i (rows or elements, see losses.py). The gradient of several is
+The loss of batch i is a mean over its count c_i (rows or elements, or their weights: see losses.py). The gradient of
+several is
 
     sum_i c_i g_i / sum_i c_i
 
@@ -45,14 +46,14 @@ class Update:
         self.clip = clip if clip is None or batches == 1 else replace(clip, value=None)
         self._sum = None if batches == 1 else learner.gradient_buffers()
         self._given = clip
-        self._first = 0  # c_1
+        self._first = 0.0  # c_1, of the first batch in which anything counts
         self._weight = 0.0  # sum of c_i / c_1
 
     def add(self, score: Score) -> None:
         """The batch that is in `gradients` is one of the update."""
         if self._sum is not None:
-            self._first = self._first or score.count
-            weight = score.count / self._first
+            self._first = self._first or score.of
+            weight = score.of / self._first if score.of else 0.0
             self._weight += weight
             for total, gradient in zip(self._sum.values(), self.gradients.values()):
                 total.accumulate(gradient, weight)
@@ -64,16 +65,21 @@ class Update:
             return grads.norm(self.gradients.values())
         if self._given is not None and self._given.value is not None:
             for total in self._sum.values():
-                total.clamp(self._given.value * self._weight)
-        return grads.norm(self._sum.values()) / self._weight
+                total.clamp(self._given.value * self._total)
+        return grads.norm(self._sum.values()) / self._total
 
     def apply(self, optimizer: Optimizer, parameters: Mapping[str, npt.NDArray[Any]], norm: float) -> None:
         """One step of the optimizer; the gradients are zero again."""
         scale = 1.0 if self._given is None else self._given.scale(norm)
         applied = self.gradients if self._sum is None else self._sum
         if self._sum is not None:
-            scale /= self._weight
+            scale /= self._total
         optimizer.update(list(parameters.values()), [gradient.flat for gradient in applied.values()], scale)
         for gradient in applied.values():
             gradient.clear()
-        self._first, self._weight = 0, 0.0
+        self._first = self._weight = 0.0
+
+    @property
+    def _total(self) -> float:
+        """The divisor; where nothing counts, the gradient is zero and any will do."""
+        return self._weight or 1.0

@@ -11,7 +11,7 @@ in no batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from . import _check
 
 _Array = npt.NDArray[Any]
 _Index = npt.NDArray[np.int64]
+Rows = Any  # what a network reads: an array of ids or of features, or a pair of them
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Sequences:
         lengths: (N,), zeros allowed.
         padded: T if they came as one padded array (N,T,...), of which `values` has all rows; None for a list.
         dtype: of what is taken, where `values` are memory-mapped in another one; None where they have it.
+        beside: what stands beside each row, such as features beside ids; None if nothing does.
     """
 
     values: _Array
@@ -40,19 +42,27 @@ class Sequences:
     lengths: _Index
     padded: int | None = None
     dtype: np.dtype[Any] | None = None
-
-    def take(self, rows: _Index | slice) -> _Array:
-        """The rows of `values` with these numbers (any shape), in the dtype asked for."""
-        taken = self.values[rows] if isinstance(rows, slice) else self.values.take(rows, axis=0)
-        if self.dtype is None:
-            return taken
-        with np.errstate(
-            over="ignore"
-        ):  # a double beyond float32 becomes inf, which the check of values reports
-            return taken.astype(self.dtype)
+    beside: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def take(self, rows: _Index) -> Rows:
+        """These rows, in an array of any shape, and what is beside them where there is such: a pair."""
+        values = self._converted(self.values.take(rows, axis=0))
+        return values if self.beside is None else (values, self.beside.take(rows))
+
+    def piece(self, begin: int, end: int) -> _Array:
+        """The rows begin .. end-1 of `values` as `take` gives them."""
+        return self._converted(self.values[begin:end])
+
+    def _converted(self, values: _Array) -> _Array:
+        if self.dtype is None:
+            return values
+        with np.errstate(
+            over="ignore"
+        ):  # a double beyond float32 becomes inf: the check of values reports it
+            return values.astype(self.dtype)
 
     def locate(self, row: int) -> tuple[int, int]:
         """(n, t) of a row of `values`."""
@@ -112,6 +122,12 @@ def _mapped(array: _Array) -> bool:
     return False
 
 
+def pair(ids: Sequences, features: Sequences) -> Sequences:
+    """Ids with features beside them, step for step; checked to be of the same lengths and form."""
+    _check.same_form(ids, features)
+    return replace(ids, beside=features)
+
+
 def _from_list(arrays: Sequence[_Array], item: tuple[int, ...], dtype: np.dtype[Any]) -> Sequences:
     lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
     starts = np.zeros(len(arrays), np.int64)
@@ -143,18 +159,26 @@ class Batch(NamedTuple):
     """B sequences side by side, time-major, with the targets of their valid steps.
 
     Attributes:
-        x: (T,B) ids or (T,B,I) features.
+        x: (T,B) ids or (T,B,I) features, or the pair of both.
         lengths: (B,), None where all are T.
         rows: (M,) which of the T*B steps are no padding, in order of t, then b; None where all are.
-        targets: (M,) or (M,K), one for each valid step; None for prediction.
-        where: (M,) which rows of the results the valid steps are.
+        targets: (M,) or (M,K), one for each valid step, or (B,) or (B,K), one for each sequence; None for prediction.
+        where: (M,) which rows of the results the valid steps are, or (B,) which the sequences are.
     """
 
-    x: _Array
+    x: Rows
     lengths: _Index | None
     rows: _Index | None
     targets: _Array | None
     where: _Index
+
+    @property
+    def steps(self) -> int:
+        """M, how many steps are no padding."""
+        if self.rows is not None:
+            return len(self.rows)
+        first = self.x[0] if isinstance(self.x, tuple) else self.x
+        return int(first.shape[0] * first.shape[1])
 
     def pick(self, values: _Array) -> _Array:
         """(T,B,...) -> (M,...): the valid steps; a view where all are."""
@@ -197,18 +221,54 @@ class SequencePairs:
 
     def window(self, index: _Index, begin: int, end: int) -> Batch:
         """The batch of their steps begin .. end-1, fewer where all have ended before; some may have."""
-        lengths = self.x.lengths[index]
-        steps = np.arange(begin, min(end, int(lengths.max())))[:, None]
-        clamped = np.minimum(steps, lengths - 1)
+        clamped, rows, lengths = _padding(self.x.lengths[index], begin, end)
         take = self.x.starts[index] + clamped
-        inside = steps < lengths
-        rows = None if inside.all() else np.flatnonzero(inside)
-        where = _select(take, rows)
         targets = None
         if self.y is not None:
             targets = self.y.take(_select(self.y.starts[index] + clamped, rows))
-        counts = None if rows is None else np.clip(lengths - begin, 0, len(steps))
-        return Batch(self.x.take(take), counts, rows, targets, where)
+        return Batch(self.x.take(take), lengths, rows, targets, _select(take, rows))
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Sequences, none of them empty, with one target each: y (N,) or (N,K); None: sequences alone."""
+
+    x: Sequences
+    y: _Array | None = None
+
+    @property
+    def lengths(self) -> _Index:
+        """(N,) steps of each sequence."""
+        return self.x.lengths
+
+    @property
+    def rows(self) -> int:
+        """How many rows the results have: `Batch.where` counts among them."""
+        return len(self.x)
+
+    def restore(self, rows: _Array) -> _Array:
+        """Results, one row a sequence, as they are."""
+        return rows
+
+    def batch(self, index: _Index) -> Batch:
+        """The batch of the sequences in `index`."""
+        clamped, rows, lengths = _padding(self.x.lengths[index])
+        targets = None if self.y is None else self.y[index]
+        return Batch(self.x.take(self.x.starts[index] + clamped), lengths, rows, targets, index)
+
+
+def _padding(
+    lengths: _Index, begin: int = 0, end: int | None = None
+) -> tuple[_Index, _Index | None, _Index | None]:
+    """Of steps begin .. end-1, or all: (T,B) which step of its sequence stands where; which of them are none of
+    padding, and lengths, if any is."""
+    longest = int(lengths.max())
+    steps = np.arange(begin, longest if end is None else min(end, longest))[:, None]
+    clamped = np.minimum(steps, lengths - 1)
+    inside = steps < lengths
+    if inside.all():
+        return clamped, None, None
+    return clamped, np.flatnonzero(inside), np.clip(lengths - begin, 0, len(steps))
 
 
 def _select(take: _Index, rows: _Index | None) -> _Index:

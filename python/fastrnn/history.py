@@ -25,17 +25,24 @@ class Score:
         count: what the mean is over.
         hits: right decisions among `count`; None where outputs are no decisions.
         steps: time steps without padding.
+        weight: what the mean is over where it is weighted; None: `count`.
     """
 
     loss: float
     count: int
     hits: int | None
     steps: int
+    weight: float | None = None
 
     @property
     def accuracy(self) -> float | None:
-        """Share of right decisions."""
-        return None if self.hits is None else self.hits / self.count
+        """Share of right decisions; None also where nothing counts."""
+        return None if self.hits is None or not self.count else self.hits / self.count
+
+    @property
+    def of(self) -> float:
+        """What the mean is over, weighted or not."""
+        return self.count if self.weight is None else self.weight
 
 
 @dataclass
@@ -44,24 +51,28 @@ class Sum:
 
     Attributes:
         loss: sum of losses, not their mean.
+        weight: what it is a sum over.
         count, hits, steps: as of `Score`.
     """
 
     loss: float = 0.0
+    weight: float = 0
     count: int = 0
     hits: int | None = 0
     steps: int = 0
 
     def add(self, score: Score) -> None:
         """One more batch."""
-        self.loss += score.loss * score.count
+        self.loss += score.loss * score.of
+        self.weight += score.of
         self.count += score.count
         self.hits = None if self.hits is None or score.hits is None else self.hits + score.hits
         self.steps += score.steps
 
     def score(self) -> Score:
         """Of all batches together, of which there is at least one."""
-        return Score(self.loss / self.count, self.count, self.hits, self.steps)
+        mean = self.loss / self.weight if self.weight else 0.0  # nothing counts: see losses.py
+        return Score(mean, self.count, self.hits, self.steps, self.weight)
 
 
 class Record(NamedTuple):

@@ -154,7 +154,7 @@ class _Run:
     @property
     def loss(self) -> float:
         """Mean over this epoch so far."""
-        if self._place.total.count:
+        if self._place.batch:
             return self._place.total.score().loss
         return self._place.records[-1].training.loss if self._place.records else math.nan
 

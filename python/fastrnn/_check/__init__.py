@@ -14,13 +14,16 @@ from .values import *  # noqa: F403
 if TYPE_CHECKING:
     from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
+    from .readers import *  # noqa: F403
 else:
 
     def __getattr__(name: str) -> object:
-        """A check of models.py or fitting.py, imported here at their first use: layers need none of them."""
+        """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        modules = [importlib.import_module(f"{__name__}.{module}") for module in ("models", "fitting")]
-        check = getattr(modules[0], name, None) or getattr(modules[1], name)
-        globals()[name] = check
-        return check
+        for module in ("models", "readers", "fitting"):
+            check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if check is not None:
+                globals()[name] = check
+                return check
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

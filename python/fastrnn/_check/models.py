@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,6 +110,7 @@ def loss_arguments(
     *,
     by_class: bool,
     unit_range: bool = False,
+    ignored: int | None = None,
 ) -> None:
     """z (N,K), targets (N,) or (N,K), mask (N,) with a True in it, out like z; and the targets that count."""
     pre, given = array("z", z), array(name, targets)
@@ -133,6 +134,8 @@ def loss_arguments(
         in_place("out", out, pre.shape, pre.dtype)
     if by_class or unit_range:
         wrong = ~((given >= 0) & (given < pre.shape[1] if by_class else given <= 1))
+        if ignored is not None:
+            wrong &= given != ignored
         if wrong.any():
             want_text = f"0 to {pre.shape[1] - 1}, as z {pre.shape} has columns," if by_class else "0 to 1"
             raise ValueError(f"{name} holds {given[wrong][0]}, but {want_text} is needed")
@@ -182,22 +185,26 @@ def padded_array(
 
 
 def values(name: str, rows: Sequences, good: Callable[[Array], Array], wanted: str) -> None:
-    """What `good` says of rows holds for every element that is no padding. They are read in pieces, as they may be
-    in a file that is larger than memory."""
-    width = int(np.prod(rows.values.shape[1:]))
-    piece = max(1, _PIECE // max(1, width))
-    for begin in range(0, len(rows.values), piece):
-        part = rows.take(slice(begin, begin + piece))
+    """What `good` says of rows holds for every element that is no padding."""
+    for begin, part, inside in _pieces(rows):
         fine = good(part).reshape(len(part), -1)
         if fine.all():
             continue
         bad = ~fine.all(axis=1)
-        inside = rows.inside()
-        at = np.flatnonzero(bad if inside is None else bad & inside[begin : begin + piece])
+        at = np.flatnonzero(bad if inside is None else bad & inside)
         if at.size:
             n, t = rows.locate(begin + int(at[0]))
             value = part[at[0]].reshape(-1)[~fine[at[0]]][0]
             raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
+
+
+def _pieces(rows: Sequences) -> Iterator[tuple[int, Array, Array | None]]:
+    """Rows in pieces, as they may be in a file that is larger than memory: the first, all, which are no padding."""
+    piece = max(1, _PIECE // max(1, int(np.prod(rows.values.shape[1:]))))
+    inside = rows.inside()
+    for begin in range(0, len(rows.values), piece):
+        end = begin + piece
+        yield begin, rows.piece(begin, end), None if inside is None else inside[begin:end]
 
 
 def token_ids(name: str, rows: Sequences, vocabulary: int) -> None:
@@ -212,15 +219,38 @@ def features(name: str, rows: Sequences) -> None:
 
 
 def targets(name: str, rows: Sequences, output: Output, outputs: int) -> None:
-    """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers."""
-    if output.by_class:
-        wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
-        values(name, rows, lambda given: (given >= 0) & (given < outputs), wanted)
-    elif output.unit_range:
-        wanted = "targets of sigmoid outputs must be 0 to 1"
-        values(name, rows, lambda given: (given >= 0) & (given <= 1), wanted)
-    else:
-        values(name, rows, np.isfinite, f"targets must be finite as {rows.dtype or rows.values.dtype}")
+    """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers; something counts."""
+    kind = rows.dtype or rows.values.dtype
+    wanted = _targets_wanted(kind, output, outputs)
+    values(name, rows, lambda given: _good_targets(given, output, outputs), wanted)
+    if not any(output.counts(part if inside is None else part[inside]) for _, part, inside in _pieces(rows)):
+        raise ValueError(f"{name} has {rows.lengths.sum()} steps, but none counts in {output.chosen}")
+
+
+def _good_targets(given: Array, output: Output, outputs: int) -> Array:
+    """Which targets a loss is defined for."""
+    if output.unit_range:
+        return (given >= 0) & (given <= 1)
+    if not output.by_class:
+        return np.isfinite(given)
+    good = (given >= 0) & (given < outputs)
+    return good if output.ignored is None else good | (given == output.ignored)
+
+
+def _targets_wanted(kind: np.dtype[Any], output: Output, outputs: int) -> str:
+    """What is needed of them."""
+    if output.unit_range:
+        return "targets of sigmoid outputs must be 0 to 1"
+    if not output.by_class:
+        return f"targets must be finite as {kind}"
+    wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
+    return wanted if output.ignored is None else f"{wanted}, and ignore_index is {output.ignored}"
+
+
+def some_count(name: str, given: Array, output: Output, what: str) -> None:
+    """Of the targets (M,...), not one of padding, at least one counts in the loss."""
+    if not output.counts(given):
+        raise ValueError(f"{name} has {len(given)} {what}, but none counts in {output.chosen}")
 
 
 def same_lengths(x: Sequences, y: Sequences) -> None:
