@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from .values import choice, size
+import numpy as np
+
+from .values import Array, choice, size
 
 # What early stopping and schedules may look at. Of accuracies more is better, of losses less.
 MONITORS = ("loss", "accuracy", "validation_loss", "validation_accuracy")
@@ -133,3 +135,44 @@ def no_windows(owner: object) -> ValueError:
     return ValueError(
         f"bptt cuts streams with an output at each step, but this model is a {type(owner).__name__}"
     )
+
+
+def sequence_width(name: str, data: Any) -> int:
+    """Numbers of a step, by the first sequence that has one."""
+    shape: tuple[int, ...] = np.shape(data) if hasattr(data, "__array__") and data.dtype != object else ()
+    if len(shape) == 3:
+        return int(shape[2])
+    if shape:
+        raise ValueError(
+            f"{name} has shape {shape}, but features are (N,T,I) or a list of (T,I); ids need a vocabulary"
+        )
+    for n, entry in enumerate(data):
+        given = np.shape(entry)
+        if len(given) == 2 and given[0]:
+            return int(given[1])
+        if len(given) != 2 and given[:1] != (0,):
+            raise ValueError(f"{name}[{n}] has shape {given}, but features are (T,I); ids need a vocabulary")
+    raise ValueError(f"{name} holds {len(data)} sequences, all empty, but at least one step is needed")
+
+
+def label_array(name: str, value: Any) -> Array:
+    """Labels (N,) of any type that sorts."""
+    given = np.asarray(value)
+    if given.ndim != 1:
+        raise ValueError(f"{name} has shape {given.shape}, but one label each, in one dimension, is needed")
+    return given
+
+
+def some_labels(name: str, rows: Sequence[Array]) -> None:
+    """There is a label at all."""
+    if not any(row.size for row in rows):
+        raise ValueError(f"{name} holds {len(rows)} sequences, all empty, but at least one step is needed")
+
+
+def same_rows(name: str, rows: Any, other: str, others: Sequence[Array]) -> None:
+    """Two of the same lengths."""
+    if len(rows) != len(others):
+        raise ValueError(f"{name} has {len(rows)} sequences, but {other} has {len(others)}")
+    for n, (a, b) in enumerate(zip(rows, others)):
+        if len(a) != len(b):
+            raise ValueError(f"{name}[{n}] has length {len(a)}, but {other}[{n}] has length {len(b)}")
