@@ -270,3 +270,8 @@ def test_sources_are_refused():
     refused(ValueError, ["x", "empty"], model.fit, [[1], [], [2], [3], [4]], WORDS, epochs=1)
     refused(ValueError, ["x[1]", 6], model.fit, [[1], [6], [2], [3], [4]], WORDS, epochs=1)
     refused(TypeError, ["lengths"], model.fit, SOURCES, WORDS, lengths=[1, 2, 3, 4, 5], epochs=1)
+
+
+def test_gradient_flow_wants_one_of_their_layers(made):
+    make, x = made
+    refused(TypeError, [type(make()).__name__, "decoder"], fastrnn.gradient_flow, make(), x, WORDS)
