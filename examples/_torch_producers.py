@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: MIT
+"""Nets that produce tokens in PyTorch, trained the same way: same first weights, batches, optimizer and clipping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import _command
+import fastrnn
+import numpy as np
+import torch
+from fastrnn.batching import bucket
+from torch.nn.utils.rnn import pack_sequence, pad_sequence
+
+LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn_tanh": torch.nn.RNN}
+State = Any  # h, or the pair of h and c
+
+
+class Twin(torch.nn.Module):
+    """PyTorch's net of the same form as a model, with its weights as they are now; parameters have the same names.
+
+    What enters every step alike, W_c c, is another part of the inputs here, [x_t ; c]: PyTorch has no other way.
+
+    Args:
+        model: a fastrnn.OneToN or fastrnn.NToM with feedback, an end, and context="last", without attention.
+    """
+
+    def __init__(self, model: fastrnn.OneToN | fastrnn.NToM) -> None:
+        super().__init__()
+        form, weights = model.arguments, {n: torch.from_numpy(w) for n, w in model.state_dict().items()}
+        self.start, self.end = form["outputs"], form["end"]
+        self.reads = isinstance(model, fastrnn.NToM)
+        self.first_alone = form.get("feed") == "first"
+        name, of = ("decoder", "decoder_") if self.reads else ("rnn", "")
+        constant = weights.pop("context_input.weight" if self.reads else "seed.weight", None)
+        self.constant = constant is not None
+        if constant is not None:
+            weights[f"{name}.weight_ih_l0"] = torch.cat([weights[f"{name}.weight_ih_l0"], constant], 1)
+        for table in {"embedding", "feedback"} & {key.partition(".")[0] for key in weights}:
+            self.add_module(table, torch.nn.Embedding(*weights[f"{table}.weight"].shape))
+        for linear in {"bridge", "readout"} & {key.partition(".")[0] for key in weights}:
+            self.add_module(linear, torch.nn.Linear(*weights[f"{linear}.weight"].shape[::-1]))
+        if self.reads:
+            self.encoder = LAYERS[form["cell"]](
+                weights["encoder.weight_ih_l0"].shape[1], form["hidden"], form["num_layers"],
+                bidirectional=form.get("bidirectional", False),
+            )  # fmt: skip
+        layers = form["decoder_layers" if self.reads else "num_layers"]
+        kind, width = LAYERS[form[f"{of}cell"]], weights[f"{name}.weight_ih_l0"].shape[1]
+        self.add_module(name, kind(width, form[f"{of}hidden"], layers))
+        self.decode = self.get_submodule(name)
+        self.load_state_dict(weights, strict=False)
+
+    def forward(self, x: list[torch.Tensor], y: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Pre-activations (M,K) of all steps without padding, and their targets (M,), while the true y is fed back."""
+        y = [torch.cat([sequence, sequence.new_tensor([self.end])]) for sequence in y]
+        targets, lengths = pad_sequence(y), torch.tensor([len(sequence) for sequence in y])
+        before = torch.cat([torch.full_like(targets[:1], self.start), targets[:-1]])
+        state, c = self.begin(x)
+        h, _ = self.decode(self.inputs(before, c, first=True), state)
+        inside = torch.arange(len(targets))[:, None] < lengths
+        return self.readout(h[inside]), targets[inside]
+
+    def begin(self, x: list[torch.Tensor]) -> tuple[State, torch.Tensor]:
+        """The decoder's initial state, and c (B,C)."""
+        if not self.reads:
+            seeds = torch.stack(x)
+            return None, self.embedding(seeds) if hasattr(self, "embedding") else seeds
+        packed = pack_sequence(x, enforce_sorted=False)
+        _, last = self.encoder(packed._replace(data=self.embedding(packed.data)))
+        h = last[0] if isinstance(last, tuple) else last
+        c = torch.cat(list(h[-2:]), -1) if self.encoder.bidirectional else h[-1]
+        return (self._bridged(c) if hasattr(self, "bridge") else last), c
+
+    def _bridged(self, c: torch.Tensor) -> State:
+        layers, hidden = self.decode.num_layers, self.decode.hidden_size
+        z = self.bridge(c).reshape(len(c), -1, layers, hidden).permute(1, 2, 0, 3)
+        h = torch.tanh(z[0])
+        return (h, z[1].contiguous()) if len(z) == 2 else h
+
+    def inputs(self, before: torch.Tensor, c: torch.Tensor, first: bool) -> torch.Tensor:
+        """[x_t ; c] of the tokens before (T,B); c is 0 where it enters no step but the first."""
+        x = self.feedback(before)
+        if not self.constant:
+            return x
+        constant = c.expand(len(before), *c.shape)
+        if self.first_alone:
+            enters = torch.zeros(len(before), 1, 1)
+            enters[:1] = float(first)
+            constant = constant * enters
+        return torch.cat([x, constant], -1)
+
+
+class Trained(NamedTuple):
+    """What training measured, an entry an epoch, and how long it took without validation."""
+
+    loss: np.ndarray
+    validation_loss: np.ndarray
+    seconds: float
+
+
+def train(
+    net: Twin,
+    x: Iterable[Any],
+    y: Iterable[np.ndarray],
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: fastrnn.Adam,
+    schedule: fastrnn.schedules.Schedule,
+    clip: fastrnn.Clip,
+    validation_data: tuple[Any, Any],
+    seed: int,
+    progress: bool,
+) -> Trained:
+    """Trains as `model.fit` of these arguments does, with as many threads; the schedule is one of epochs."""
+    torch.set_num_threads(fastrnn.get_num_threads())
+    settings = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "betas": optimizer.betas}
+    update = getattr(torch.optim, type(optimizer).__name__)(net.parameters(), **settings)
+    data, targets = tensors(x), tensors(y)
+    steps = np.array([len(b) + 1 + (len(a) if net.reads else 0) for a, b in zip(data, targets)])
+    losses, validation, seconds, rng = [], [], 0.0, np.random.default_rng(seed)
+    for epoch in _command.bar(range(epochs), "PyTorch, epochs", progress):
+        update.param_groups[0]["lr"] = schedule.rate(optimizer.lr, epoch, ())
+        start, total, count = time.perf_counter(), 0.0, 0
+        for index in bucket(steps, batch_size, rng):
+            z, target = net([data[i] for i in index], [targets[i] for i in index])
+            loss = torch.nn.functional.cross_entropy(z, target)
+            update.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), clip.norm)
+            update.step()
+            total, count = total + loss.item() * len(target), count + len(target)
+        seconds += time.perf_counter() - start
+        losses.append(total / count)
+        validation.append(evaluate(net, *validation_data))
+    return Trained(np.array(losses), np.array(validation), seconds)
+
+
+def tensors(arrays: Iterable[Any]) -> list[torch.Tensor]:
+    """Arrays, or the rows of one array, as tensors."""
+    return [torch.as_tensor(array) for array in arrays]
+
+
+def evaluate(net: Twin, x: Iterable[Any], y: Iterable[np.ndarray], batch_size: int = 256) -> float:
+    """The mean loss of a step, as `model.evaluate`."""
+    data, targets, total, count = tensors(x), tensors(y), 0.0, 0
+    with torch.no_grad():
+        for start in range(0, len(data), batch_size):
+            part = slice(start, start + batch_size)
+            z, target = net(data[part], targets[part])
+            total += torch.nn.functional.cross_entropy(z, target, reduction="sum").item()
+            count += len(target)
+    return total / count
+
+
+def greedy(net: Twin, x: Iterable[Any], max_length: int, batch_size: int = 256) -> list[np.ndarray]:
+    """The most probable token at each step until the end, which is left out."""
+    data, found = tensors(x), []
+    with torch.no_grad():
+        for start in range(0, len(data), batch_size):
+            found += _greedy(net, data[start : start + batch_size], max_length)
+    return found
+
+
+def _greedy(net: Twin, x: list[torch.Tensor], max_length: int) -> list[np.ndarray]:
+    state, c = net.begin(x)
+    tokens = torch.full((1, len(x)), net.start)
+    steps, running = [], torch.ones(len(x), dtype=torch.bool)
+    while len(steps) < max_length and running.any():
+        h, state = net.decode(net.inputs(tokens, c, first=not steps), state)
+        tokens = net.readout(h).argmax(-1)
+        running &= tokens[0] != net.end
+        steps.append(tokens[0].numpy())
+    ends = [np.flatnonzero(row == net.end) for row in np.array(steps).T]
+    return [row[: end[0]] if len(end) else row for row, end in zip(np.array(steps).T, ends)]
