@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fastrnn
+import numpy as np
 
 NO_FIGURE = Path("none")
 # Colour and width of the curves of fastrnn and of PyTorch: where they are the same both are seen.
@@ -71,6 +72,11 @@ def save_figure(path: Path, size: tuple[float, float], draw: Callable[[Any], Non
     draw(figure)
     figure.savefig(path, dpi=100)
     print(f"figure: {path}")
+
+
+def confusion(true: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes): how often each class, a row, was taken for each one, a column."""
+    return np.bincount(true * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 def bar(steps: Any, title: str, wanted: bool) -> Any:

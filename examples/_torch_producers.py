@@ -11,10 +11,10 @@ import _command
 import fastrnn
 import numpy as np
 import torch
+from _torch import LAYERS, tensors
 from fastrnn.batching import bucket
 from torch.nn.utils.rnn import pack_sequence, pad_sequence
 
-LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn_tanh": torch.nn.RNN}
 State = Any  # h, or the pair of h and c
 
 
@@ -137,11 +137,6 @@ def train(
         losses.append(total / count)
         validation.append(evaluate(net, *validation_data))
     return Trained(np.array(losses), np.array(validation), seconds)
-
-
-def tensors(arrays: Iterable[Any]) -> list[torch.Tensor]:
-    """Arrays, or the rows of one array, as tensors."""
-    return [torch.as_tensor(array) for array in arrays]
 
 
 def evaluate(net: Twin, x: Iterable[Any], y: Iterable[np.ndarray], batch_size: int = 256) -> float:
