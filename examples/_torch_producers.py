@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import _command
@@ -151,23 +151,53 @@ def evaluate(net: Twin, x: Iterable[Any], y: Iterable[np.ndarray], batch_size: i
     return total / count
 
 
-def greedy(net: Twin, x: Iterable[Any], max_length: int, batch_size: int = 256) -> list[np.ndarray]:
+def greedy(net: Twin, x: Iterable[Any], max_length: int) -> list[np.ndarray]:
     """The most probable token at each step until the end, which is left out."""
+    return _produce(net, x, max_length, lambda z: z.argmax(-1))
+
+
+def sample(
+    net: Twin, x: Iterable[Any], max_length: int, temperature: float, top_p: float, seed: int
+) -> list[np.ndarray]:
+    """Tokens drawn from softmax(z / temperature), of the fewest, the most probable first, that sum to top_p."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def choose(z: torch.Tensor) -> torch.Tensor:
+        p, order = torch.softmax(z / temperature, -1).sort(-1, descending=True)
+        p[p.cumsum(-1) - p >= top_p] = 0
+        return order.gather(-1, torch.multinomial(p, 1, generator=generator))[:, 0]
+
+    return _produce(net, x, max_length, choose)
+
+
+def _produce(
+    net: Twin,
+    x: Iterable[Any],
+    max_length: int,
+    choose: Callable[[torch.Tensor], torch.Tensor],
+    size: int = 256,
+) -> list[np.ndarray]:
+    """Tokens that are chosen from z (B,K) at each step, in batches of some size."""
     data, found = tensors(x), []
     with torch.no_grad():
-        for start in range(0, len(data), batch_size):
-            found += _greedy(net, data[start : start + batch_size], max_length)
+        for start in range(0, len(data), size):
+            steps = list(_steps(net, data[start : start + size], max_length, choose))
+            for row in np.array(steps).T:
+                ends = np.flatnonzero(row == net.end)
+                found.append(row[: ends[0]] if len(ends) else row)
     return found
 
 
-def _greedy(net: Twin, x: list[torch.Tensor], max_length: int) -> list[np.ndarray]:
+def _steps(
+    net: Twin, x: list[torch.Tensor], max_length: int, choose: Callable[[torch.Tensor], torch.Tensor]
+) -> Iterator[np.ndarray]:
+    """The tokens (B,) of one step after the other, until all sequences have ended."""
     state, c = net.begin(x)
-    tokens = torch.full((1, len(x)), net.start)
-    steps, running = [], torch.ones(len(x), dtype=torch.bool)
-    while len(steps) < max_length and running.any():
-        h, state = net.decode(net.inputs(tokens, c, first=not steps), state)
-        tokens = net.readout(h).argmax(-1)
-        running &= tokens[0] != net.end
-        steps.append(tokens[0].numpy())
-    ends = [np.flatnonzero(row == net.end) for row in np.array(steps).T]
-    return [row[: end[0]] if len(end) else row for row, end in zip(np.array(steps).T, ends)]
+    tokens, running = torch.full((len(x),), net.start), torch.ones(len(x), dtype=torch.bool)
+    for step in range(max_length):
+        h, state = net.decode(net.inputs(tokens[None], c, first=step == 0), state)
+        tokens = choose(net.readout(h[0]))
+        yield tokens.numpy()
+        running &= tokens != net.end
+        if not running.any():
+            return

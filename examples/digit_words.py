@@ -131,7 +131,7 @@ def train_ours(task: Task, args: argparse.Namespace) -> Result:
     model = new_network(task, args)
     history = model.fit(task.train.images, task.letters(task.train), **settings(task, args))
     assert history.validation_loss is not None  # there are validation data
-    words = task.words(model.generate(task.test.images, max_length=task.longest))
+    words = task.words(model.decode(task.test.images, max_length=task.longest).sequences)
     return Result(history.loss, history.validation_loss, words, float(history.seconds.sum()))
 
 
