@@ -104,8 +104,8 @@ def sequences(
     array, counts = _check.padded_array(name, data, item, kind, lengths)
     n, steps = array.shape[:2]
     starts = np.arange(n, dtype=np.int64) * steps
-    if _mapped(array) and array.flags.c_contiguous:
-        kept = array.reshape(n * steps, *item)
+    if _mapped(array):
+        kept = array.reshape(n * steps, *item)  # copied only where it is a view with gaps
         return Sequences(kept, starts, counts, steps, None if kept.dtype == kind else kind)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf, which the check of values reports
         values = np.ascontiguousarray(array, kind).reshape(n * steps, *item)
