@@ -4,11 +4,11 @@
 #   FASTRNN_PORTABLE_ONLY  an option: no instruction set but the portable one
 #   FASTRNN_ISAS        names, the slowest to compile first
 #   FASTRNN_TYPES_<isa> the types it is compiled for
-#   fastrnn_add_kernels(<source> <objects>)
-#       compiles <source> once per (instruction set x scalar type) as object library fastrnn_<isa>_<type>, with
+#   fastrnn_add_kernels(<kind> <source> <types> <objects>)
+#       compiles <source> once per (instruction set x scalar type) as object library fastrnn_<kind>_<isa>_<type>, with
 #       FR_ISA=<isa>, FR_SIMD="simd/<header>.h", FR_TYPE=f32|f64|bf16, and sets <objects> to all of their objects
 #   fastrnn_kernel_objects(<isa> <objects>)
-#       sets <objects> to those of one instruction set
+#       sets <objects> to those of one instruction set, of all kinds
 
 include(CheckCXXSourceCompiles)
 
@@ -82,22 +82,26 @@ set(FASTRNN_TYPES_avx512bf16 bf16)
 set(FASTRNN_SIMD_avx512bf16 avx512)
 
 function(fastrnn_kernel_objects isa objects)
-  list(TRANSFORM FASTRNN_TYPES_${isa} REPLACE "(.+)" "$<TARGET_OBJECTS:fastrnn_${isa}_\\1>" OUTPUT_VARIABLE all)
+  get_property(libraries GLOBAL PROPERTY FASTRNN_LIBRARIES_${isa})
+  list(TRANSFORM libraries REPLACE "(.+)" "$<TARGET_OBJECTS:\\1>" OUTPUT_VARIABLE all)
   set(${objects} ${all} PARENT_SCOPE)
 endfunction()
 
-function(fastrnn_add_kernels source objects)
+function(fastrnn_add_kernels kind source types objects)
   set(all "")
   foreach(isa IN LISTS FASTRNN_ISAS)
     foreach(type IN LISTS FASTRNN_TYPES_${isa})
-      set(library fastrnn_${isa}_${type})
+      if(NOT type IN_LIST types)
+        continue()
+      endif()
+      set(library fastrnn_${kind}_${isa}_${type})
       add_library(${library} OBJECT ${source})
       target_link_libraries(${library} PRIVATE fastrnn_options)
       target_compile_options(${library} PRIVATE ${kernel_flags} ${FASTRNN_FLAGS_${isa}})
       target_compile_definitions(${library} PRIVATE FR_ISA=${isa} FR_SIMD="simd/${FASTRNN_SIMD_${isa}}.h" FR_TYPE=${type})
+      set_property(GLOBAL APPEND PROPERTY FASTRNN_LIBRARIES_${isa} ${library})
+      list(APPEND all $<TARGET_OBJECTS:${library}>)
     endforeach()
-    fastrnn_kernel_objects(${isa} of_isa)
-    list(APPEND all ${of_isa})
   endforeach()
   set(${objects} ${all} PARENT_SCOPE)
 endfunction()

@@ -87,6 +87,10 @@ struct ForwardArgs {
   T* tape;  // tape_size, out: what backward needs. Null: inference
   T* scratch;  // forward_scratch_size
   const StateMasks* masks;  // null: none
+  // (B,G*H) in the order of the rows of W_ih, added to W_ih x at the first `constant_steps` steps: what is the same for all
+  // steps of a sequence is multiplied once. Null: none
+  const T* constant;
+  Index constant_steps;
 };
 
 // Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it, where
@@ -129,6 +133,9 @@ struct BackwardArgs {
   GradientSums* sums;  // written, by the segment that ends at step 0
   T* scratch;  // backward_scratch_size; stays as it is from segment to segment
   const StateMasks* masks;  // of forward
+  const T* constant;  // of forward, read where it runs again
+  T* d_constant;  // (B,G*H) written; null: forward had none
+  Index constant_steps;
 };
 
 // One cell at one precision for one instruction set. pack, forward and backward are called by every member of the
@@ -155,51 +162,24 @@ struct Kernel {
   void (*read_tape)(Dims, Steps, const T* tape, T* cells, T* gates);
 };
 
-template <class T>
-struct AdamArgs {  // all (n); torch.optim.Adam, AdamW where `decoupled`
-  T* parameter;
-  const T* gradient;  // multiplied by `scale` before anything else
-  T *m, *v;  // moments
-  Index n;
-  T lr, beta1, beta2, eps, weight_decay, scale;
-  T correction1, correction2;  // 1 - beta1^step, sqrt(1 - beta2^step)
-  bool decoupled;
-};
-
-template <class T>
-struct SgdArgs {  // all (n); torch.optim.SGD without dampening
-  T* parameter;
-  const T* gradient;  // multiplied by `scale` before anything else
-  T* momentum_buffer;  // null: no momentum
-  Index n;
-  T lr, momentum, weight_decay, scale;
-  bool first, nesterov;  // first: the buffer is written, not read
-};
-
-// What a model needs around its recurrent layers
-template <class T>
-struct PointwiseKernels {
-  void (*adam)(const AdamArgs<T>&);
-  void (*sgd)(const SgdArgs<T>&);
-  double (*square_sum)(const T* a, Index n);
-  void (*gather)(const T* table, Index width, const Index* ids, Index n, T* out);  // out[k] = table[ids[k]]
-  void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
-};
-
 // All cells of cells.def, in its order, at one precision; bf16 without those that need more than one phase a step
 template <class T>
 struct Kernels {
   int count;
   const Kernel<T>* cells;
   const Kernel<T>* masked;  // the same cells, for calls with StateMasks; null of bf16
-  const PointwiseKernels<T>* pointwise;  // null of bf16: those of f32 serve
 };
+
+// What a model needs around its recurrent layers, models/api.h: one that changes compiles no cell again
+template <class T> struct ModelKernels;
 
 struct KernelTable {
   const char* isa;
   Kernels<float> f32;
   Kernels<double> f64;
   Kernels<float> bf16;  // products of numbers rounded to bfloat16; sums, states and all that callers see are float
+  const ModelKernels<float>* models_f32;
+  const ModelKernels<double>* models_f64;
 };
 
 }  // namespace fastrnn

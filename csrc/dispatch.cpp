@@ -13,8 +13,10 @@ struct Candidate {
 
 // Even asking a target for its tables runs instructions of its set.
 #define FR_TARGET(name, bf16, supported)                                                                        \
-  (supported ? Candidate{{#name, name::kernels_f32(), name::kernels_f64(), bf16::kernels_bf16()}, true} \
-             : Candidate{{#name, {}, {}, {}}, false})
+  (supported ? Candidate{{#name, name::kernels_f32(), name::kernels_f64(), bf16::kernels_bf16(),            \
+                          name::models_f32(), name::models_f64()},                                         \
+                         true}                                                                             \
+             : Candidate{{#name, {}, {}, {}, nullptr, nullptr}, false})
 const std::vector<Candidate>& candidates() {  // in order of preference
   static const std::vector<Candidate> all = {
 #if defined(FR_TARGETS_X86)

@@ -3,7 +3,7 @@
 #pragma once
 #include <string>
 #include <vector>
-#include "api.h"
+#include "models/api.h"
 namespace fastrnn {
 
 // Targets this processor supports, best first
@@ -16,5 +16,9 @@ const KernelTable& find_target(const std::string& isa);
 template <class T> const Kernels<T>& kernels_of(const KernelTable& table);
 template <> inline const Kernels<float>& kernels_of<float>(const KernelTable& table) { return table.f32; }
 template <> inline const Kernels<double>& kernels_of<double>(const KernelTable& table) { return table.f64; }
+
+template <class T> const ModelKernels<T>& models_of(const KernelTable& table);
+template <> inline const ModelKernels<float>& models_of<float>(const KernelTable& table) { return *table.models_f32; }
+template <> inline const ModelKernels<double>& models_of<double>(const KernelTable& table) { return *table.models_f64; }
 
 }  // namespace fastrnn

@@ -51,13 +51,13 @@ Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel
       ++found;
       const auto add = [&](const char* role, Index count, Index columns) {
         layout_.push_back({layer, direction, role, count, columns, parameter_count_});
-        parameter_count_ += count * (columns ? columns : 1);
+        parameter_count_ += count * (columns < 0 ? 1 : columns);
       };
       add("weight_ih", rows, inputs);
       if (kernel.recurrent) add("weight_hh", rows, shape.P);
-      if (shape.biases > 0) add("bias_ih", rows, 0);
-      if (shape.biases > 1) add("bias_hh", rows, 0);
-      if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, 0);
+      if (shape.biases > 0) add("bias_ih", rows, -1);
+      if (shape.biases > 1) add("bias_hh", rows, -1);
+      if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, -1);
       if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
     }
   const char* const roles[kMaxState] = {"h0", "c0"};
@@ -131,7 +131,7 @@ PackedWeights Network<T>::pack(const T* flat) const {
 
 template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
-                         Rows<T> y, T* const* sT, Tape<T>* tape) const {
+                         Rows<T> y, T* const* sT, Tape<T>* tape, ConstantInput<T> constant) const {
   const Dims widest = dims(batch, widest_input());
   ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.splits_units).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
@@ -147,6 +147,12 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     }
   if (tape) {
     tape->learned_state = shape_.learn_state && !s0[0];
+    if (constant.p) {
+      const Index count = batch.B * kernel_.gates * shape_.H;
+      tape->constant = buffer_of<T>(count);
+      tape->constant_steps = constant.steps;
+      std::copy_n(constant.p, count, tape->constant.template as<T>());
+    }
     reserve(*tape);
     copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
   }
@@ -171,7 +177,9 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         {},
                         keep ? tape->parts[number].template as<T>() : nullptr,
                         scratch.as<T>(),
-                        shape_.masked() ? &masks : nullptr};
+                        shape_.masked() ? &masks : nullptr,
+                        number == 0 ? constant.p : nullptr,
+                        constant.steps};
     if (tape && part.first)
       mask_input(*tape, part.layer,
                  contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
@@ -281,7 +289,10 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                            request.norms ? &control : nullptr,
                            &part_sums,
                            scratch.as<T>(),
-                           shape_.masked() ? &masks : nullptr};
+                           shape_.masked() ? &masks : nullptr,
+                           number == 0 ? tape.constant.template as<T>() : nullptr,
+                           number == 0 ? request.d_constant : nullptr,
+                           tape.constant_steps};
       const Index at = Index(number) * batch.B;
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;

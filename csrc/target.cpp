@@ -8,7 +8,6 @@
 #include FR_SIMD
 #include "backward.h"
 #include "cells/cells.h"
-#include "pointwise.h"
 #include "read_tape.h"
 #include "staged/backward.h"
 #include "staged/read_tape.h"
@@ -128,20 +127,7 @@ constexpr Kernel<Scalar> kMasked[] = {
 #undef FR_CELL
 #undef FR_STAGED_CELL
 #endif
-
-template <class Element>
-struct Common : Pointwise<Vec<Element>> {
-  static constexpr PointwiseKernels<Element> kernels = {Common::adam, Common::sgd, Common::square_sum, Common::gather,
-                                                        Common::scatter_add};
-  static constexpr const PointwiseKernels<Element>* address = &kernels;
-};
-template <>
-struct Common<Pair> {
-  static constexpr const PointwiseKernels<float>* address = nullptr;
-};
 }  // namespace
 
-Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() {
-  return {sizeof kCells / sizeof *kCells, kCells, kMasked, Common<Element>::address};
-}
+Kernels<Scalar> FR_JOIN(kernels_, FR_TYPE)() { return {sizeof kCells / sizeof *kCells, kCells, kMasked}; }
 FR_NAMESPACE_END

@@ -24,6 +24,7 @@ EAGER = {
     "fastrnn.recurrent",
     "fastrnn.results",
     "fastrnn.runtime",
+    "fastrnn.shapes",
     "fastrnn.streaming",
 }
 

@@ -2,6 +2,7 @@
 """What NToN and NToOne take alike: ids with features beside them, tied embeddings, every option of the layers."""
 
 import copy
+import json
 import pickle
 
 import fastrnn
@@ -337,3 +338,30 @@ def test_max_workspace_changes_no_bit(topology):
     small.fit(x, y, **settings)
     assert snapshot(plain) == snapshot(small)
     assert small.arguments["max_workspace"] == 40_000
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"inputs": []}, ["inputs", "pair"]),
+        ({"inputs": [5, 3]}, ["inputs", "pair"]),
+        ({"inputs": [{"vocabulary": V, "size": E}, "2"]}, ["inputs[1]", "2"]),
+        ({"inputs": [{"vocabulary": V, "size": E}, 10**12]}, ["numbers stored", "at least"]),
+        ({"inputs": 10**12, "hidden": "5"}, ["hidden", "5"]),
+        ({"outputs": [3]}, ["outputs"]),
+        ({"loss": {"class_weight": [1]}}, ["loss", "dict"]),
+        ({"loss": {"pos_weight": [1, 2, 3]}}, ["loss", "BinaryCrossEntropy"]),
+        ({"loss": {"pos_weight": [-1]}}, ["pos_weight", "damaged"]),
+        ({"zoneout": [0.5]}, ["zoneout"]),
+        ({"batch_first": True}, ["batch_first"]),
+        ({"max_workspace": "all"}, ["max_workspace"]),
+    ],
+)
+def test_files_that_describe_no_model(topology, changes, words, tmp_path):
+    safetensors = pytest.importorskip("safetensors.numpy", reason="writes a file")
+    model = topology("gru", BOTH, 5, K, seed=1)
+    arguments = {**model.arguments, "inputs": [{"vocabulary": V, "size": E}, F], **changes}
+    text = json.dumps({"format": 1, "class": topology.__name__, "arguments": arguments})
+    path = tmp_path / "model.safetensors"
+    safetensors.save_file(model.state_dict(), path, {"fastrnn": text})
+    refused(ValueError, words, fastrnn.load, path)

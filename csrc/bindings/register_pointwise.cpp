@@ -7,8 +7,8 @@
 namespace fastrnn {
 namespace {
 template <class T>
-const PointwiseKernels<T>& kernels() {
-  static const PointwiseKernels<T>& all = *kernels_of<T>(find_target("")).pointwise;
+const ModelKernels<T>& kernels() {
+  static const ModelKernels<T>& all = models_of<T>(find_target(""));
   return all;
 }
 
@@ -69,6 +69,35 @@ void sgd(py::array parameter, const py::array& gradient, const py::object& momen
   });
 }
 
+void rmsprop(py::array parameter, const py::array& gradient, py::array square_average,
+             const py::object& gradient_average, const py::object& momentum_buffer, double lr, double alpha, double eps,
+             double weight_decay, double momentum, double scale) {
+  by_type(parameter, [&](auto type) {
+    using T = decltype(type);
+    const Index n = parameter.size();
+    const auto optional = [&](const py::object& given, const char* what) {
+      if (given.is_none()) return static_cast<T*>(nullptr);
+      py::array array = py::cast<py::array>(given);
+      return dense<T>(array, n, what);
+    };
+    const RmspropArgs<T> args{dense<T>(parameter, n, "parameter is not dense"),
+                              dense<T>(gradient, n, "gradient does not match parameter"),
+                              dense<T>(square_average, n, "square_avg does not match parameter"),
+                              optional(gradient_average, "grad_avg does not match parameter"),
+                              optional(momentum_buffer, "momentum_buffer does not match parameter"),
+                              n,
+                              T(lr),
+                              T(alpha),
+                              T(eps),
+                              T(weight_decay),
+                              T(momentum),
+                              T(scale)};
+    const py::gil_scoped_release release;
+    const FlushDenormals flush;
+    kernels<T>().rmsprop(args);
+  });
+}
+
 double square_sum(const py::array& a) {
   return by_type(a, [&](auto type) {
     using T = decltype(type);
@@ -112,6 +141,9 @@ void register_pointwise(py::module_& m) {
         py::arg("scale"));
   m.def("sgd", sgd, py::arg("param"), py::arg("grad"), py::arg("momentum_buffer"), py::arg("first"), py::arg("lr"),
         py::arg("momentum"), py::arg("nesterov"), py::arg("weight_decay"), py::arg("scale"));
+  m.def("rmsprop", rmsprop, py::arg("param"), py::arg("grad"), py::arg("square_avg"), py::arg("grad_avg"),
+        py::arg("momentum_buffer"), py::arg("lr"), py::arg("alpha"), py::arg("eps"), py::arg("weight_decay"),
+        py::arg("momentum"), py::arg("scale"));
   m.def("square_sum", square_sum, py::arg("array"));
   m.def("embedding_gather", embedding_gather, py::arg("table"), py::arg("ids"), py::arg("out"));
   m.def("embedding_scatter_add", embedding_scatter_add, py::arg("dtable"), py::arg("ids"), py::arg("dout"));

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW, RMSprop
     from .stream import Stream
-    from .topologies import NToN, NToOne
+    from .topologies import NToM, NToN, NToOne, OneToN
     from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
@@ -47,9 +47,11 @@ __all__ = [
     "History",
     "IndRNN",
     "Internals",
+    "NToM",
     "NToN",
     "NToOne",
     "NonFiniteError",
+    "OneToN",
     "RMSprop",
     "Stats",
     "StopTraining",
@@ -79,8 +81,10 @@ _LATER = {
     "Embedding": "embedding",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
+    "NToM": "topologies",
     "History": "history",
     "NToN": "topologies",
+    "OneToN": "topologies",
     "NToOne": "topologies",
     "NonFiniteError": "nonfinite",
     "RMSprop": "optim",

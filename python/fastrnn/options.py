@@ -58,6 +58,8 @@ class ForwardOptions(TypedDict, total=False):
     training: bool
     max_workspace: int | None
     dropout_seed: int | None
+    constant: npt.NDArray[Any] | None
+    constant_steps: int | None
     error_if_nonfinite: bool
 
 

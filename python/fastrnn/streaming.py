@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 
 from . import _check
-from .parameters import Parameters
 from .results import State
+from .shapes import Shapes
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _Array = npt.NDArray[Any]
 
 
-class Streaming(Parameters):
+class Streaming(Shapes):
     """The part of a layer that runs single steps."""
 
     _STATES: ClassVar[tuple[str, ...]]
@@ -28,12 +28,6 @@ class Streaming(Parameters):
     @property
     def output_size(self) -> int:
         """Width of y."""
-        raise NotImplementedError
-
-    def _weight(self, name: str) -> str:
-        raise NotImplementedError
-
-    def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
         raise NotImplementedError
 
     def step(self, x_t: _Array, state: State = None, out: _Array | None = None) -> tuple[_Array, State]:

@@ -9,12 +9,12 @@
 
 namespace {
 using fastrnn::find_target;
-using fastrnn::kernels_of;
-using fastrnn::PointwiseKernels;
+using fastrnn::ModelKernels;
+using fastrnn::models_of;
 
 template <class T>
-const PointwiseKernels<T>& kernels(const std::string& isa) {
-  return *kernels_of<T>(find_target(isa)).pointwise;
+const ModelKernels<T>& kernels(const std::string& isa) {
+  return models_of<T>(find_target(isa));
 }
 
 template <class T>
@@ -61,7 +61,7 @@ struct Parameters {
 };
 
 template <class T>
-void adam(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int variant) {
+void adam(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
   const int step = 1 + variant * 7;
   kernel.adam({at.p.data(), at.gradient.data(), at.a.data(), at.b.data(), at.p.size(), T(0.01), T(0.9), T(0.999),
                T(1e-8), T(variant < 2 ? 0 : 0.1), T(variant % 2 ? 0.5 : 1), T(1 - std::pow(0.9, step)),
@@ -69,17 +69,32 @@ void adam(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int varian
 }
 
 template <class T>
-void sgd(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int variant) {
+void sgd(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
   // Without momentum, the first step, a later one, Nesterov's
   kernel.sgd({at.p.data(), at.gradient.data(), variant ? at.a.data() : nullptr, at.p.size(), T(0.1), T(0.9),
               T(variant % 2 ? 0.1 : 0), T(variant % 2 ? 0.5 : 1), variant == 1, variant == 3});
 }
 
+// Plain, with momentum, centered, both. The average of the gradients stays within that of their squares.
+template <class T>
+void rmsprop(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
+  Guarded<T> mean(at.p.size(), 1);
+  for (Index k = 0; k < mean.size(); ++k) mean[k] = T(0.5) * at.b[k];
+  kernel.rmsprop({at.p.data(), at.gradient.data(), at.b.data(), variant > 1 ? mean.data() : nullptr,
+                  variant % 2 ? at.a.data() : nullptr, at.p.size(), T(0.01), T(0.9), T(1e-3), T(variant == 3 ? 0.1 : 0),
+                  T(0.9), T(variant % 2 ? 0.5 : 1)});
+  mean.check("average of gradients");
+}
+
 template <class T>
 void check_optimizers(const std::string& isa, Index n) {
   for (int variant = 0; variant < 4; ++variant)
-    for (auto* update : {adam<T>, sgd<T>}) {
-      const check::Case scope("%s, variant %d", update == adam<T> ? "adam" : "sgd", variant);
+    for (auto* update : {adam<T>, sgd<T>, rmsprop<T>}) {
+      const check::Case scope("%s, variant %d",
+                              update == adam<T>  ? "adam"
+                              : update == sgd<T> ? "sgd"
+                                                 : "rmsprop",
+                              variant);
       const Parameters<T> got(n, 5), want(n, 5);
       update(kernels<T>(isa), got, variant);
       update(kernels<T>("reference"), want, variant);

@@ -75,7 +75,7 @@ class Trainable(ABC):
                 (x, y) or (x, y, lengths), each as here and one update, or a function from the number of the epoch,
                 from 1, to such an iterable; batch_size and shuffle then say nothing.
             y: targets in the same form: class ids (T_n,) for softmax, numbers (T_n, K) for linear, and from
-                0 to 1 for sigmoid.
+                0 to 1 for sigmoid; of a model with one output for each sequence (N,) or (N,K).
             epochs: passes over the data; of a resumed run with those before.
             batch_size: sequences a batch.
             optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.

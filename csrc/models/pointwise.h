@@ -2,8 +2,8 @@
 // What a model needs around its recurrent layers: optimizer updates in one pass over the parameters with the clipping
 // scale applied on the way, sums of squares, rows of an embedding.
 #pragma once
+#include "../simd/math.h"
 #include "api.h"
-#include "simd/math.h"
 FR_NAMESPACE_BEGIN
 template <class Vec, class T = typename Vec::Scalar>
 struct Pointwise {
@@ -42,6 +42,31 @@ struct Pointwise {
         g = a.nesterov ? fma(momentum, buffer, g) : buffer;
       }
       store_first(a.parameter + k, fma(rate, g, p), n);
+    }
+  }
+
+  // g = scale dp + wd p   s = alpha s + (1-alpha) g^2   a = alpha a + (1-alpha) g   d = sqrt(s - a^2) + eps (or sqrt(s))
+  // buffer = momentum buffer + g / d   p -= lr buffer, or lr g / d without momentum
+  static void rmsprop(const RmspropArgs<T>& a) {
+    const Vec scale(a.scale), decay(a.weight_decay), alpha(a.alpha), rest(1 - a.alpha), eps(a.eps);
+    const Vec momentum(a.momentum), rate(-a.lr);
+    for (Index k = 0; k < a.n; k += L) {
+      const Index n = a.n - k;
+      const Vec p = load_first(a.parameter + k, n);
+      const Vec g = fma(decay, p, scale * load_first(a.gradient + k, n));
+      Vec square = fma(alpha, load_first(a.square_average + k, n), rest * g * g);
+      store_first(a.square_average + k, square, n);
+      if (a.gradient_average) {
+        const Vec mean = fma(alpha, load_first(a.gradient_average + k, n), rest * g);
+        store_first(a.gradient_average + k, mean, n);
+        square = max(Vec(0), square - mean * mean);  // which rounding may take below 0
+      }
+      Vec step = quotient(g, square_root(square) + eps);
+      if (a.momentum_buffer) {
+        step = fma(momentum, load_first(a.momentum_buffer + k, n), step);
+        store_first(a.momentum_buffer + k, step, n);
+      }
+      store_first(a.parameter + k, fma(rate, step, p), n);
     }
   }
 

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: MIT
+// What models need around their recurrent layers, compiled once per instruction set and precision like ../target.cpp and
+// under its rules: no STL, no static initialisers. Its only external symbol is models_<type>().
+#include FR_SIMD
+#include "../target.h"
+#include "pointwise.h"
+#define FR_JOIN2(a, b) a##b
+#define FR_JOIN(a, b) FR_JOIN2(a, b)
+
+FR_NAMESPACE_BEGIN
+namespace {
+using f32 = float;
+using f64 = double;
+using Scalar = FR_TYPE;
+using Lanes = Vec<Scalar>;
+
+constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,    Pointwise<Lanes>::sgd,
+                                          Pointwise<Lanes>::rmsprop, Pointwise<Lanes>::square_sum,
+                                          Pointwise<Lanes>::gather,  Pointwise<Lanes>::scatter_add};
+}  // namespace
+
+const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }
+FR_NAMESPACE_END
