@@ -4,6 +4,7 @@
 #include <cmath>
 #include "../target.h"
 #include "../cells/cell.h"
+#include "reference_attention.h"
 FR_NAMESPACE_BEGIN
 namespace {
 template <class T>
@@ -70,7 +71,8 @@ struct ReferencePointwise {
 template <class T>
 constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,    ReferencePointwise<T>::sgd,
                                      ReferencePointwise<T>::rmsprop, ReferencePointwise<T>::square_sum,
-                                     ReferencePointwise<T>::gather,  ReferencePointwise<T>::scatter_add};
+                                     ReferencePointwise<T>::gather,  ReferencePointwise<T>::scatter_add,
+                                     ReferenceAttention<T>::forward, ReferenceAttention<T>::backward};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }
