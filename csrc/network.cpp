@@ -171,7 +171,9 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         {},
                         keep ? tape->parts[number].template as<T>() : nullptr,
                         scratch.as<T>(),
-                        shape_.masked() ? &masks : nullptr};
+                        shape_.masked() ? &masks : nullptr,
+                        nullptr,
+                        0};
     if (tape && part.first)
       mask_input(*tape, part.layer,
                  contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
@@ -281,7 +283,9 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                            request.norms ? &control : nullptr,
                            &part_sums,
                            scratch.as<T>(),
-                           shape_.masked() ? &masks : nullptr};
+                           shape_.masked() ? &masks : nullptr,
+                           nullptr,
+                           0};
       const Index at = Index(number) * batch.B;
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;
