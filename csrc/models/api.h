@@ -37,8 +37,9 @@ struct RmspropArgs {  // all (n); torch.optim.RMSprop
   T lr, alpha, eps, weight_decay, momentum, scale;
 };
 
-// Rows of queries, each looking at one row of a memory (docs/topologies: attention)
-//   score_s = query . key_s, or v . tanh(query + key_s)    weights = softmax of the scores of s < length    context = sum_s weights_s memory_s
+// Rows of queries, each looking at one row of a memory:
+//   score_s = query . key_s, or v . tanh(query + key_s)
+//   weights = softmax of the scores of s < length        context = sum_s weights_s memory_s
 template <class T>
 struct AttentionArgs {
   Index rows, S, A, M;  // queries; steps of a memory; widths of queries and keys, and of memory
@@ -66,6 +67,27 @@ struct AttentionBackwardArgs {
 };
 
 template <class T>
+struct LinearWeights {
+  const T* W;  // (H,K), or (K,H) where transposed; its rows are W_ld apart
+  const T* bias;  // (H) null: zeros
+  Index H, K, W_ld;
+  bool transposed;
+};
+
+// z = f(x W^T + b) for N rows. Not for threads: whoever has some gives each of them rows of its own. z may not be x.
+template <class T>
+struct LinearArgs {
+  const T* packed;  // as pack_linear left it
+  Index N, H, K;
+  const T* x;  // (N,K), rows x_ld apart
+  Index x_ld;
+  T* z;  // (N,H), rows z_ld apart
+  Index z_ld;
+  bool add;  // to what z holds, instead of to the bias
+  bool tanh;  // f; else the identity
+};
+
+template <class T>
 struct ModelKernels {
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
@@ -73,6 +95,9 @@ struct ModelKernels {
   double (*square_sum)(const T* a, Index n);
   void (*gather)(const T* table, Index width, const Index* ids, Index n, T* out);  // out[k] = table[ids[k]]
   void (*scatter_add)(const T* rows, Index width, const Index* ids, Index n, T* table);  // table[ids[k]] += rows[k]
+  Index (*linear_packed_size)(Index H, Index K);
+  void (*pack_linear)(const LinearWeights<T>&, T* packed);
+  void (*linear)(const LinearArgs<T>&);
   void (*attention)(const AttentionArgs<T>&);
   void (*attention_backward)(const AttentionBackwardArgs<T>&);
 };

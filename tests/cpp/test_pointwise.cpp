@@ -61,7 +61,7 @@ struct Parameters {
 };
 
 template <class T>
-void adam(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int variant) {
+void adam(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
   const int step = 1 + variant * 7;
   kernel.adam({at.p.data(), at.gradient.data(), at.a.data(), at.b.data(), at.p.size(), T(0.01), T(0.9), T(0.999),
                T(1e-8), T(variant < 2 ? 0 : 0.1), T(variant % 2 ? 0.5 : 1), T(1 - std::pow(0.9, step)),
@@ -69,7 +69,7 @@ void adam(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int varian
 }
 
 template <class T>
-void sgd(const PointwiseKernels<T>& kernel, const Parameters<T>& at, int variant) {
+void sgd(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
   // Without momentum, the first step, a later one, Nesterov's
   kernel.sgd({at.p.data(), at.gradient.data(), variant ? at.a.data() : nullptr, at.p.size(), T(0.1), T(0.9),
               T(variant % 2 ? 0.1 : 0), T(variant % 2 ? 0.5 : 1), variant == 1, variant == 3});
