@@ -59,6 +59,12 @@ struct LinearArgs {
 };
 
 template <class T>
+struct SoftmaxSum {
+  T most;  // max z
+  double sum;  // of the terms; NaN where a z is NaN or +infinity, or all are -infinity
+};
+
+template <class T>
 struct ModelKernels {
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
@@ -69,6 +75,8 @@ struct ModelKernels {
   Index (*linear_packed_size)(Index H, Index K);
   void (*pack_linear)(const LinearWeights<T>&, T* packed);
   void (*linear)(const LinearArgs<T>&);
+  // out[k] = e^(scale (z[k] - max z)), at least the least normal number; n > 0
+  SoftmaxSum<T> (*softmax_terms)(const T* z, Index n, T scale, T* out);
 };
 
 }  // namespace fastrnn

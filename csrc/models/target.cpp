@@ -5,6 +5,7 @@
 #include "../target.h"
 #include "linear.h"
 #include "pointwise.h"
+#include "softmax.h"
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
 
@@ -16,9 +17,9 @@ using Scalar = FR_TYPE;
 using Lanes = Vec<Scalar>;
 
 constexpr ModelKernels<Scalar> kModels = {
-    Pointwise<Lanes>::adam,       Pointwise<Lanes>::sgd,    Pointwise<Lanes>::rmsprop,
-    Pointwise<Lanes>::square_sum, Pointwise<Lanes>::gather, Pointwise<Lanes>::scatter_add,
-    Linear<Lanes>::packed_size,   Linear<Lanes>::pack,      Linear<Lanes>::run};
+    Pointwise<Lanes>::adam,   Pointwise<Lanes>::sgd,         Pointwise<Lanes>::rmsprop,  Pointwise<Lanes>::square_sum,
+    Pointwise<Lanes>::gather, Pointwise<Lanes>::scatter_add, Linear<Lanes>::packed_size, Linear<Lanes>::pack,
+    Linear<Lanes>::run,       Softmax<Lanes>::terms};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }
