@@ -29,7 +29,8 @@ struct LinearMap {
 
 template <class T>
 struct DecoderAttention {
-  bool early = false, feeds = false;
+  bool early = false;
+  bool feeds = false;  // h~ is; not where early
   Index S = 0, A = 0, M = 0;
   const Index* lengths = nullptr;  // of sequences. Null: S
   const T *keys = nullptr, *memory = nullptr;  // of sequences, (S,A) and (S,M)
@@ -38,23 +39,22 @@ struct DecoderAttention {
   LinearMap<T> combine;  // W_c, b_c
 };
 
-enum class Feedback { kNone, kToken, kNumbers };
-
 template <class T>
 struct DecoderModel {
   const Network<T>& net;
   std::shared_ptr<const PackedWeights> packed;
   const ModelKernels<T>& kernels;
-  Feedback feedback;
-  const T* embedding;  // (vocabulary,width) of tokens
+  const T* embedding;  // (vocabulary,feedback_width) of tokens that are fed back. Null: numbers are, or nothing is
   Index feedback_width;
   LinearMap<T> readout;
   std::unique_ptr<DecoderAttention<T>> attention;  // null: none
   const T* constant;  // (sequences,G*H), see ForwardArgs (api.h). Null: none
   bool constant_always;  // at all steps, else at the first one
   Index outputs() const { return readout.H; }
-  Index fed_width() const { return !attention ? 0 : attention->early ? attention->M : attention->feeds ? combined() : 0; }
-  Index combined() const { return attention->combine.H; }
+  Index fed_width() const {  // numbers of x beside the feedback
+    if (!attention) return 0;
+    return attention->early ? attention->M : attention->feeds ? attention->combine.H : 0;
+  }
 };
 
 template <class T>
@@ -65,13 +65,17 @@ class Decoder {
 
   Index rows() const { return Index(sequences_.size()); }
   Index sequence(Index row) const { return sequences_[size_t(row)]; }
+  Index steps() const { return steps_; }  // that were done
 
-  // tokens (rows) or numbers (rows,K), the last outputs, or null where none are fed back. finish(row) is called when z of
-  // the row is there, by several threads where there is much to do.
+  // tokens (rows) or numbers (rows,K), the last outputs; both null where none are fed back. finish(row) is called when
+  // z of the row is there, by several threads where there is much to do; it may not throw.
   template <class F>
   void step(const Index* tokens, const T* numbers, const F& finish) {
     recur(tokens, numbers);
-    run_rows([](const void* f, Index row) { (*static_cast<const F*>(f))(row); }, &finish);
+    of_rows([&](Index begin, Index end) {
+      read_out(begin, end);
+      for (Index row = begin; row < end; ++row) finish(row);
+    });
     ++steps_;
   }
   const T* z(Index row) const { return z_.template as<T>() + row * model_.outputs(); }
@@ -80,24 +84,34 @@ class Decoder {
   void keep(const std::vector<Index>& parents);
 
  private:
-  using Finish = void (*)(const void* f, Index row);
+  using RowsWork = void (*)(const void* f, Index begin, Index end);
+  template <class F>
+  void of_rows(const F& work) const {
+    divide([](const void* f, Index begin, Index end) { (*static_cast<const F*>(f))(begin, end); }, &work);
+  }
+  void divide(RowsWork work, const void* f) const;
+
   Index padded() const { return rows() == 1 ? 2 : rows(); }
-  Index top_at() const { return Index(model_.net.parts().size() - 1) * padded() * model_.net.shape().P; }
+  Index constant_width() const { return model_.net.kernel().gates * model_.net.shape().H; }
   T* joined(Index row) const { return joined_.template as<T>() + row * joined_ld_; }  // [context ; h]
+  void gather(const T* const* states, Index rows, const std::vector<Index>& from);
+  ConstantInput<T> constant() const;
   void recur(const Index* tokens, const T* numbers);
   void attend(const T* h, Index h_ld, Index begin, Index end);
-  void run_rows(Finish finish, const void* f);
   void read_out(Index begin, Index end);
   void linear(const LinearMap<T>& map, const T* x, Index x_ld, T* z, Index z_ld, Index rows, bool tanh) const;
 
   const DecoderModel<T>& model_;
-  std::vector<Index> sequences_, gathered_;
-  Buffer states_[2][kMaxState];  // before and after a step, by turns
-  int at_ = 0;  // those before the next step
+  std::vector<Index> sequences_;  // of the rows
   Index joined_ld_, steps_ = 0;
-  Buffer x_, fed_, next_fed_, joined_, query_, attention_, z_, constant_;
+  Buffer states_[kMaxState][2];  // before and after a step, by turns
+  int at_ = 0;  // those before the next step
+  Buffer x_, joined_, query_, weights_, combined_, z_, constant_;
+  Buffer fed_[2];  // h~ of the last step where it is fed, and room to gather it
 };
 
+extern template struct LinearMap<float>;
+extern template struct LinearMap<double>;
 extern template class Decoder<float>;
 extern template class Decoder<double>;
 
