@@ -159,9 +159,8 @@ void Decoder<T>::divide(RowsWork work, const void* f) const {
     return work(f, 0, rows());
   }
   ThreadLease lease(thread_count());
-  lease.run(lease.size(), false, 0, [&](const Team& team) {
-    work(f, rows() * team.rank / team.size, rows() * (team.rank + 1) / team.size);
-  });
+  lease.run(lease.size(), false, 0,
+            [&](const Team& team) { work(f, rows() * team.rank / team.size, rows() * (team.rank + 1) / team.size); });
 }
 
 template struct LinearMap<float>;

@@ -24,8 +24,9 @@ std::vector<DecodedTokens> decode_tokens(const DecoderModel<T>& model, Index seq
   for (Index step = 0; step < limits.max_length && decoder.rows(); ++step) {
     limits.poll();
     decoder.step(model.embedding ? tokens.data() : nullptr, nullptr, [&](Index row) {
-      choices[size_t(row)] = choose(model.kernels, how, decoder.z(row), n, decoder.sequence(row), step,
-                                    terms.template as<T>() + row * n, order.template as<Index>() + (how.filters(n) ? row * n : 0));
+      choices[size_t(row)] =
+          choose(model.kernels, how, decoder.z(row), n, decoder.sequence(row), step, terms.template as<T>() + row * n,
+                 order.template as<Index>() + (how.filters(n) ? row * n : 0));
     });
     kept.clear(), tokens.clear();
     for (Index row = 0; row < decoder.rows(); ++row) {

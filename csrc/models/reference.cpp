@@ -4,6 +4,7 @@
 #include <cmath>
 #include "../target.h"
 #include "../cells/cell.h"
+#include "reference_attention.h"
 FR_NAMESPACE_BEGIN
 namespace {
 template <class T>
@@ -106,11 +107,11 @@ SoftmaxSum<T> reference_softmax_terms(const T* z, Index n, T scale, T* out) {
 }
 
 template <class T>
-constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,     ReferencePointwise<T>::sgd,
-                                     ReferencePointwise<T>::rmsprop,  ReferencePointwise<T>::square_sum,
-                                     ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
-                                     ReferenceLinear<T>::packed_size, ReferenceLinear<T>::pack,
-                                     ReferenceLinear<T>::run,         reference_softmax_terms<T>};
+constexpr ModelKernels<T> kModels = {
+    ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,      ReferencePointwise<T>::rmsprop,
+    ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
+    ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,        ReferenceLinear<T>::run,
+    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

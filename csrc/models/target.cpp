@@ -19,7 +19,7 @@ using Lanes = Vec<Scalar>;
 constexpr ModelKernels<Scalar> kModels = {
     Pointwise<Lanes>::adam,   Pointwise<Lanes>::sgd,         Pointwise<Lanes>::rmsprop,  Pointwise<Lanes>::square_sum,
     Pointwise<Lanes>::gather, Pointwise<Lanes>::scatter_add, Linear<Lanes>::packed_size, Linear<Lanes>::pack,
-    Linear<Lanes>::run,       Softmax<Lanes>::terms};
+    Linear<Lanes>::run,       Attention<Lanes>::forward,     Attention<Lanes>::backward, Softmax<Lanes>::terms};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }
