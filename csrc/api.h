@@ -133,6 +133,7 @@ struct BackwardArgs {
   GradientSums* sums;  // written, by the segment that ends at step 0
   T* scratch;  // backward_scratch_size; stays as it is from segment to segment
   const StateMasks* masks;  // of forward
+  const T* constant;  // of forward, read where it runs again
   T* d_constant;  // (B,G*H) written; null: forward had none
   Index constant_steps;
 };

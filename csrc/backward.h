@@ -176,8 +176,9 @@ struct Backward {
   struct Scratch {
     Carve<T> carve;
     // of the team: columns of W_hh and W_ih, unit parameters, dstates on their way from step to step, rounded dG of
-    // two steps that take turns, dG of the first step of the segment after this one, norms of the step
-    T *W_hh, *W_ih, *unit_parameters, *carried, *rounded, *entering;
+    // two steps that take turns, dG of the first step of the segment after this one, sums of dG over the steps with the
+    // constant input, norms of the step
+    T *W_hh, *W_ih, *unit_parameters, *carried, *rounded, *entering, *constant;
     StepNorms* norms;
     // of the thread: zeros, rounded dG of a chunk of dX, rows of the step, rows of the chunk
     T *zeros = nullptr, *rounded_chunk = nullptr;
@@ -191,6 +192,7 @@ struct Backward {
       carried = carve.take(d.B * map.state_ld());
       rounded = carve.take(2 * d.B * rounded_ld(d));
       entering = carve.take(Map::kHalf ? 0 : d.B * map.gates_ld());
+      constant = carve.take(d.B * map.gate_rows());
       norms = carve.template take_as<StepNorms>(d.B * map.blocks());
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
@@ -253,14 +255,16 @@ struct Backward {
     if constexpr (Cell::kRecurrent)
       pack_columns<Cell, Vec, E, false>(d, args.weights.W_hh, d.H, reinterpret_cast<E*>(scratch.W_hh),
                                    part(panel_count<kPanel>(map.blocks()), team.rank, team.size));
-    if (args.dx.p)
+    if (args.dx.p && d.I)
       pack_columns<Cell, Vec, E, true>(d, args.weights.W_ih, d.I, reinterpret_cast<E*>(scratch.W_ih),
                                     part(panel_count<kPanel>(map.input_blocks()), team.rank, team.size));
     if constexpr (Cell::kUnit > 0)
       if (team.rank == 0) pack_unit<Cell, Vec>(d, args.weights.unit, scratch.unit_parameters);
-    for (Index b = rows.begin; b < rows.end; ++b)
+    for (Index b = rows.begin; b < rows.end; ++b) {
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * d.H : nullptr, carried(b, q), d.H);
+      if (args.d_constant) copy_or_zero<T>(nullptr, scratch.constant + b * map.gate_rows(), map.gate_rows());
+    }
   }
 
   void step(Index s) const {
@@ -282,6 +286,7 @@ struct Backward {
     if (d.B == 1) product<Vec, kPanel, 1, 2>(dG, weights, rows, panels(), epilogue);
     else product<Vec, kPanel, 1>(dG, weights, rows, panels(), epilogue);
     if (args.control) control(s, rows);
+    if (args.d_constant && args.steps.begin + s < args.constant_steps) add_constant(s, rows);
     if (args.steps.reset) cut_carried(s, rows);
   }
 
@@ -297,6 +302,29 @@ struct Backward {
       if (walk.cut(s, b))
         for (int q = Cell::kCarried; q < Cell::kState; ++q)
           copy_or_zero<T>(nullptr, carried(b, q) + own.begin * Map::L, (own.end - own.begin) * Map::L);
+  }
+
+  // The dG of the constant input: of the slots fed by x, while they are in the cache. Only of the units of this thread
+  void add_constant(Index s, Range rows) const {
+    const Range own = own_blocks();
+    for (Index b = rows.begin; b < rows.end; ++b)
+      for (Index unit = own.begin; unit < own.end; ++unit)
+        for (int c = 0; c < Map::kGates; ++c) {
+          T* const sum = scratch.constant + b * map.gate_rows() + (unit * Map::kGates + c) * Map::L;
+          const T* const dG = gates(s) + b * map.gates_ld() + (unit * Map::kSlots + Map::kX + c) * Map::L;
+          (Vec::load(sum) + Vec::load(dG)).store(sum);
+        }
+  }
+
+  void store_constant(Range rows) const {
+    for (Index b = rows.begin; b < rows.end; ++b)
+      for (Index unit = 0; unit < map.blocks(); ++unit)
+        for (int c = 0; c < Map::kGates; ++c) {
+          const Index j = unit * Map::L, gate = gate_of_slot<Cell>(true, Map::kX + c);
+          const T* const sum = scratch.constant + b * map.gate_rows() + (unit * Map::kGates + c) * Map::L;
+          T* const to = args.d_constant + (walk.user_row(b) * Map::kGates + gate) * d.H + j;
+          store_first(to, Vec::load(sum), d.H - j);
+        }
   }
 
   // The norms of the rows of a step are there, of all units: in the order of the units, so that the bits are the same for
@@ -395,7 +423,8 @@ struct Backward {
     team.barrier(team.context);
     if (walk.first_segment()) initial_states(rows);
     else keep_first_step(rows);
-    if (args.dx.p) inputs(rows);
+    if (args.d_constant && walk.first_segment()) store_constant(rows);
+    if (args.dx.p && d.I) inputs(rows);
     WeightGradients<Cell, Vec, E>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
   }
 };

@@ -41,10 +41,18 @@ class Checkpoints {
     for (int k = segments() - 1; k >= 0; --k) {
       select(k, args.dims, args.steps);
       args.tape = tape_.template as<T>();
-      ForwardArgs<T> again{args.dims,  args.steps, packed,
-                           args.x,     {},         {y_.template as<T>(), 0, args.dims.P},
-                           {},         args.tape,  scratch_.template as<T>(),
-                           args.masks, nullptr,    0};  // y is not wanted: each row writes over its own
+      ForwardArgs<T> again{args.dims,
+                           args.steps,
+                           packed,
+                           args.x,
+                           {},
+                           {y_.template as<T>(), 0, args.dims.P},
+                           {},
+                           args.tape,
+                           scratch_.template as<T>(),
+                           args.masks,
+                           args.constant,
+                           args.constant_steps};  // y is not wanted: each row writes over its own
       for (int q = 0; q < kernel_.states; ++q) again.s0[q] = state(part, k, q), again.sT[q] = end_[q].template as<T>();
       run_forward(again);
       run();

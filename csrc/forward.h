@@ -126,8 +126,9 @@ struct Forward {
 
   struct Scratch {
     Carve<T> carve;
-    // of the team, inference only: gates of a chunk, states before and after a step
-    T *gates, *states;
+    // of the team: biases with the constant input of each row. Inference only: gates of a chunk, states before and after
+    // a step
+    T *constant, *gates, *states;
     // of the thread: zeros, rounded inputs of the chunk, rows of the chunk, rows of the step
     T *zeros = nullptr, *rounded_x = nullptr;
     const T **x = nullptr, **bias = nullptr;
@@ -135,6 +136,7 @@ struct Forward {
     const T** prev = nullptr;
     T** y = nullptr;
     Scratch(const Dims& d, bool training, int rank, T* p) : carve{p} {
+      constant = carve.take(d.B * Map{d}.gates_ld());
       gates = carve.take(training ? 0 : chunk_rows(d) * Map{d}.gates_ld());
       states = carve.take(training ? 0 : 2 * d.B * Map{d}.state_ld());
       for (int i = 0; i <= rank; ++i) {
@@ -175,6 +177,12 @@ struct Forward {
   const E* weights_at(Index at) const { return reinterpret_cast<const E*>(args.packed + at); }
   Range active_rows(Index s) const { return {share.rows.begin, smaller(share.rows.end, walk.active(s))}; }
 
+  // What the gates of a row start from
+  const T* bias(Index s, Index b) const {
+    const bool constant = args.constant && args.steps.begin + s < args.constant_steps;
+    return constant ? scratch.constant + b * map.gates_ld() : args.packed + map.bias_at();
+  }
+
   // gates = W_ih x + bias for the steps [begin, end)
   void input_product(Index begin, Index end) const {
     Index n = 0;
@@ -186,11 +194,11 @@ struct Forward {
           copy_halves<Vec>(scratch.x[n], halves(rounded), d.I);
           scratch.x[n] = rounded;
         }
-        scratch.bias[n] = args.packed + map.bias_at();
+        scratch.bias[n] = bias(s, b);
         scratch.gate_rows[n] = gates(s, begin) + b * map.gates_ld();
       }
     const Index K = elements<E>(d.I);
-    for (Index k = 0; k < K; k += kChunkK) {
+    for (Index k = 0; k == 0 || k < K; k += kChunkK) {  // without inputs there is still the bias
       const InputEpilogue<Cell, Vec> epilogue{k ? scratch.gate_rows : scratch.bias, scratch.gate_rows};
       product<Vec, Map::kPanel, Map::kGates>(RowOperand<E>{scratch.x, smaller(K - k, kChunkK), k},
                                              Packed<E>{weights_at(0), map.blocks(), K, k}, {0, n}, panels(), epilogue);
@@ -221,6 +229,9 @@ struct Forward {
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.s0[q] ? args.s0[q] + walk.user_row(b) * d.H : nullptr, to + q * map.padded(), d.H);
       if constexpr (Map::kHalf) copy_halves<Vec>(to, halves(to + map.h_at()), d.H);
+      if (args.constant)
+        pack_constant<Cell, Vec>(d, args.constant + walk.user_row(b) * Map::kGates * d.H, args.packed + map.bias_at(),
+                                 scratch.constant + b * map.gates_ld());
     }
   }
 

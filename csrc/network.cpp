@@ -131,7 +131,7 @@ PackedWeights Network<T>::pack(const T* flat) const {
 
 template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
-                         Rows<T> y, T* const* sT, Tape<T>* tape) const {
+                         Rows<T> y, T* const* sT, Tape<T>* tape, ConstantInput<T> constant) const {
   const Dims widest = dims(batch, widest_input());
   ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.splits_units).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
@@ -147,6 +147,12 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     }
   if (tape) {
     tape->learned_state = shape_.learn_state && !s0[0];
+    if (constant.p) {
+      const Index count = batch.B * kernel_.gates * shape_.H;
+      tape->constant = buffer_of<T>(count);
+      tape->constant_steps = constant.steps;
+      std::copy_n(constant.p, count, tape->constant.template as<T>());
+    }
     reserve(*tape);
     copy_rows(batch, shape_.I, x, contiguous(tape->x, batch, shape_.I));
   }
@@ -172,8 +178,8 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         keep ? tape->parts[number].template as<T>() : nullptr,
                         scratch.as<T>(),
                         shape_.masked() ? &masks : nullptr,
-                        nullptr,
-                        0};
+                        number == 0 ? constant.p : nullptr,
+                        constant.steps};
     if (tape && part.first)
       mask_input(*tape, part.layer,
                  contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);
@@ -291,8 +297,9 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
                            &part_sums,
                            scratch.as<T>(),
                            shape_.masked() ? &masks : nullptr,
-                           nullptr,
-                           0};
+                           number == 0 ? tape.constant.template as<T>() : nullptr,
+                           number == 0 ? request.d_constant : nullptr,
+                           tape.constant_steps};
       const Index at = Index(number) * batch.B;
       for (int q = 0; q < kernel_.states; ++q) {
         args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;

@@ -73,11 +73,20 @@ struct PackedWeights {
   Buffer initial[kMaxState];  // (parts,n) as they are; none where they are not learned
 };
 
+// What is added to W_ih x of the first layer, the same at the first `steps` steps (ForwardArgs, api.h)
+template <class T>
+struct ConstantInput {
+  const T* p = nullptr;  // (B,G*H); null: none
+  Index steps = 0;
+};
+
 // What one forward call leaves for one backward call
 template <class T>
 struct Tape {
   Batch batch;
   Dropout dropout;
+  Buffer constant;  // a copy of the constant input, where there is one
+  Index constant_steps = 0;
   Buffer x;  // (T,B,I) a copy, masked, so that the caller may reuse its array; padding is not copied
   std::vector<Buffer> parts;  // tape of each part; none where there are checkpoints
   std::unique_ptr<Checkpoints<T>> checkpoints;
@@ -87,6 +96,7 @@ struct Tape {
 
   void release() {
     x = Buffer();
+    constant = Buffer();
     parts.clear();
     between.clear();
     checkpoints.reset();
@@ -100,6 +110,7 @@ struct BackwardRequest {
   const T* dsT[kMaxState];  // (parts,B,width) or null
   Rows<T> dx;  // (T,B,I) p null: not wanted
   T* ds0[kMaxState];  // (parts,B,width)
+  T* d_constant;  // (B,G*H); null where forward had no constant input
   T* gradients;  // flat; added to, or written where fresh
   bool fresh;
   T step_value, value;  // limits of api.h; infinity: none
@@ -123,6 +134,7 @@ class Network {
   const std::vector<Part>& parts() const { return parts_; }
   Index outputs(int layer) const { return (shape_.directions[size_t(layer)] == kBoth ? 2 : 1) * shape_.P; }
   Index outputs() const { return outputs(layers() - 1); }
+  bool takes_constant() const { return shape_.directions[0] == kForward; }
   bool streams() const {  // whether all layers run forward, so that a step can be computed alone
     return std::all_of(shape_.directions.begin(), shape_.directions.end(), [](int d) { return d == kForward; });
   }
@@ -133,8 +145,9 @@ class Network {
   PackedWeights pack(const T* flat) const;
 
   // x (T,B,I)   s0[state] (parts,B,n) or null: learned or zeros   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
+  // constant: only where the first layer runs forward
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
-               T* const* sT, Tape<T>* tape) const;
+               T* const* sT, Tape<T>* tape, ConstantInput<T> constant = {}) const;
 
   // Destroys the tape. `packed` is read where the tape has checkpoints.
   GradientSums backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,

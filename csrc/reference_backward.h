@@ -50,6 +50,7 @@ struct Reference : ReferenceForward<Cell, T, kHalf> {
       for (int q = 0; q < Q; ++q)
         copy(a.dsT[q] ? a.dsT[q] + user * width(d, q) : nullptr, width(d, q),
              sums.dstate + b * state_size(d) + state_at(d, q));
+      for (Index k = 0; a.d_constant && k < G * d.H; ++k) a.d_constant[user * G * d.H + k] = 0;
       for (Index t = walk.whole_length(b); a.dx.p && !a.add_dx && t < a.steps.total; ++t)
         for (Index k = 0; k < d.I; ++k) a.dx.p[t * a.dx.step + user * a.dx.row + k] = 0;
     }
@@ -116,6 +117,8 @@ struct Reference : ReferenceForward<Cell, T, kHalf> {
     }
     reset_backward(a, r, noise, b, dstate, sums);
     add_units(a, r, states_of(d, tape, b, s + 1), sums);
+    for (Index k = 0; a.d_constant && a.steps.begin + s < a.constant_steps && k < G * d.H; ++k)
+      a.d_constant[walk.user_row(b) * G * d.H + k] += T(sums.dX[k]);
     add_products(a, walk.at(a.x, s, b), r, noise, b, a.dx.p ? walk.at(a.dx, s, b) : nullptr, dstate, sums);
     if (walk.cut(s, b))
       for (Index k = 0; k < state_size(d); ++k) dstate[k] = 0;

@@ -179,7 +179,8 @@ struct ReferenceForward {
       const Record r = record_of(d, tape, b, s);
       for (Index k = 0; k < state_size(d); ++k) r.before[k] = walk.cut(s, b) ? 0 : prev[k];  // 0 also where it was NaN
       for (Index n = 0; n < d.P; ++n) r.masked[n] = operand(noise.factor(b, n) * r.before[n]);
-      forward_step(d, wide(a.packed), walk.at(a.x, s, b), r, next);
+      const bool constant = a.constant && a.steps.begin + s < a.constant_steps;
+      forward_step(d, wide(a.packed), walk.at(a.x, s, b), constant ? a.constant + user * G * d.H : nullptr, r, next);
       for (int q = 0; a.masks && q < Q; ++q)
         for (Index j = 0; j < width(d, q); ++j) {
           const double fresh = noise.fresh(q, s, b, j);
@@ -205,10 +206,10 @@ struct ReferenceForward {
     }
   }
 
-  static void forward_step(Dims d, const double* w, const T* x, const Record& r, double* next) {
+  static void forward_step(Dims d, const double* w, const T* x, const T* constant, const Record& r, double* next) {
     const Offsets at(d);
     for (Index k = 0; k < G * d.H; ++k) {
-      r.X[k] = 0;
+      r.X[k] = constant ? double(constant[k]) : 0;
       for (Index i = 0; i < d.I; ++i) r.X[k] += w[k * d.I + i] * operand(double(x[i]));
       r.H[k] = k < kDirect * d.H ? dot(w + at.W_hh + k * d.P, r.masked, d.P) : 0;
     }

@@ -119,7 +119,7 @@ struct WeightGradients {
   static constexpr int kColumnPanel = Map::kColumnPanel;
   static constexpr int kTileRows = rows_per_tile(kColumnPanel);
 
-  static bool narrow(Dims d) { return d.I <= kTileRows && d.I <= L; }
+  static bool narrow(Dims d) { return d.I > 0 && d.I <= kTileRows && d.I <= L; }
 
   struct Scratch {
     Carve<T> carve;

@@ -6,6 +6,7 @@
 #include <tuple>
 #include "dispatch.h"
 #include "network.h"
+#include "network_view.h"
 #include "register.h"
 namespace fastrnn {
 namespace {
@@ -93,10 +94,11 @@ class PyNetwork {
   }
 
   // x (T,B,I), y (T,B,D*H) with contiguous rows; states: None or one (parts,B,H) array a state; lengths (B,) int64;
-  // reset (T,B) uint8; workspace: most bytes of the tape, or None; dropout: what a Dropout holds, or None. Returns the
-  // final states and a tape where training.
+  // reset (T,B) uint8; workspace: most bytes of the tape, or None; dropout: what a Dropout holds, or None; constant: an
+  // array (B,G*H) and at how many steps it is added, or None. Returns the final states and a tape where training.
   py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
-                    py::array y, bool training, const std::optional<double>& workspace, const py::object& dropout) {
+                    py::array y, bool training, const std::optional<double>& workspace, const py::object& dropout,
+                    const py::object& constant) {
     const Index steps = x.shape(0), batch_size = x.shape(1);
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
@@ -106,25 +108,29 @@ class PyNetwork {
     T* sT[kMaxState];
     const py::tuple final_states = new_states(batch_size, sT);
     read_states(states, batch_size, s0);
+    const ConstantInput<T> added = read_constant(constant, batch_size);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, {}, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, 0, {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     if (tape && tape->tape.checkpoints) tape->segments = tape->tape.checkpoints->segments();
     {
       const ReleaseIf release(work(batch) > kLongWork);
-      net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr);
+      net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr, added);
     }
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
 
+  NetworkView<T> view() { return {&net_, packed_weights(), isa_}; }
+
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 
   // dy (T,B,D*H), dx (T,B,I) or None; gradients (flat) are added to unless fresh; limits of clipping, infinity for none;
-  // norms (parts,T,B,4) of double or None. Returns dstates and GradientSums.
+  // norms (parts,T,B,4) of double or None; d_constant (B,G*H) where forward had a constant input, else None. Returns
+  // dstates and GradientSums.
   py::tuple backward(PyTape<T>& tape, const py::array& dy, const py::object& dstates, const py::object& dx,
                      py::array gradients, bool fresh, T step_value, double step_norm, T value, bool trace,
-                     const py::object& norms) {
+                     const py::object& norms, const py::object& d_constant) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
     require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
@@ -143,6 +149,12 @@ class PyNetwork {
               "dx does not match the tape");
       request.dx = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
       if (batch.T == 0 || batch.B == 0) request.dx.p = nullptr;
+    }
+    require(d_constant.is_none() == (tape.tape.constant.template as<T>() == nullptr),
+            "d_constant is for tapes with a constant input");
+    if (!d_constant.is_none()) {
+      py::array array = py::cast<py::array>(d_constant);
+      request.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
     }
     request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
     const py::tuple initial = new_states(batch.B, request.ds0);
@@ -212,6 +224,14 @@ class PyNetwork {
   double work(const Batch& batch) const {
     return double(batch.R) * double(net_.shape().H) * double(net_.shape().I + net_.shape().H) *
            double(net_.kernel().gates) * double(net_.parts().size());
+  }
+
+  Index constant_width() const { return net_.kernel().gates * net_.shape().H; }
+  ConstantInput<T> read_constant(const py::object& given, Index B) const {
+    if (given.is_none()) return {};
+    const auto [array, steps] = py::cast<std::tuple<py::array, Index>>(given);
+    require(net_.takes_constant() && steps >= 0, "the first layer takes no constant input");
+    return {dense<T>(std::as_const(array), B * constant_width(), "the constant input is not (B,G*H)"), steps};
   }
 
   static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
@@ -371,13 +391,20 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("owns", &Net::owns, py::arg("tape"))
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
-           py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"))
+           py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
-           py::arg("trace"), py::arg("norms"))
+           py::arg("trace"), py::arg("norms"), py::arg("d_constant"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace
+
+template <class T>
+NetworkView<T> view_of(const py::object& network) {
+  return py::cast<PyNetwork<T>&>(network).view();
+}
+template NetworkView<float> view_of<float>(const py::object&);
+template NetworkView<double> view_of<double>(const py::object&);
 
 void register_network(py::module_& m) {
   register_typed<float>(m, "NetworkF32", "TapeF32");

@@ -88,6 +88,12 @@ struct LinearArgs {
 };
 
 template <class T>
+struct SoftmaxSum {
+  T most;  // max z
+  double sum;  // of the terms; NaN where a z is NaN or +infinity, or all are -infinity
+};
+
+template <class T>
 struct ModelKernels {
   void (*adam)(const AdamArgs<T>&);
   void (*sgd)(const SgdArgs<T>&);
@@ -100,6 +106,8 @@ struct ModelKernels {
   void (*linear)(const LinearArgs<T>&);
   void (*attention)(const AttentionArgs<T>&);
   void (*attention_backward)(const AttentionBackwardArgs<T>&);
+  // out[k] = e^(scale (z[k] - max z)), at least the least normal number; n > 0
+  SoftmaxSum<T> (*softmax_terms)(const T* z, Index n, T scale, T* out);
 };
 
 }  // namespace fastrnn

@@ -94,11 +94,24 @@ struct ReferenceLinear {
 };
 
 template <class T>
+SoftmaxSum<T> reference_softmax_terms(const T* z, Index n, T scale, T* out) {
+  T most = z[0];
+  for (Index k = 1; k < n; ++k) most = z[k] > most ? z[k] : most;
+  double sum = 0;
+  for (Index k = 0; k < n; ++k) {
+    const double term = exp(double(scale) * (double(z[k]) - double(most)));
+    out[k] = T(term);
+    sum += term;
+  }
+  return {most, sum};
+}
+
+template <class T>
 constexpr ModelKernels<T> kModels = {
-    ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,     ReferencePointwise<T>::rmsprop,
-    ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,  ReferencePointwise<T>::scatter_add,
-    ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,       ReferenceLinear<T>::run,
-    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward};
+    ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,      ReferencePointwise<T>::rmsprop,
+    ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
+    ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,        ReferenceLinear<T>::run,
+    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

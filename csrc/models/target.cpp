@@ -6,6 +6,7 @@
 #include "attention.h"
 #include "linear.h"
 #include "pointwise.h"
+#include "softmax.h"
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
 
@@ -19,7 +20,7 @@ using Lanes = Vec<Scalar>;
 constexpr ModelKernels<Scalar> kModels = {
     Pointwise<Lanes>::adam,   Pointwise<Lanes>::sgd,         Pointwise<Lanes>::rmsprop,  Pointwise<Lanes>::square_sum,
     Pointwise<Lanes>::gather, Pointwise<Lanes>::scatter_add, Linear<Lanes>::packed_size, Linear<Lanes>::pack,
-    Linear<Lanes>::run,       Attention<Lanes>::forward,     Attention<Lanes>::backward};
+    Linear<Lanes>::run,       Attention<Lanes>::forward,     Attention<Lanes>::backward, Softmax<Lanes>::terms};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }

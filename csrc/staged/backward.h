@@ -24,8 +24,9 @@ struct Backward {
   struct Scratch {
     Carve<T> carve;
     // of the team: rows of weights, unit parameters, dstates on their way from step to step, dh and what is H wide of
-    // the step, gradient of W_hh h of the first step of the segment after this one, factors of h, norms of the step
-    T *W_ih, *W_hh, *W_reset, *W_hr, *unit, *carried, *dh, *wide, *entering, *factors;
+    // the step, gradient of W_hh h of the first step of the segment after this one, factors of h, sums of the gradient of W_ih x over the
+    // steps with the constant input, norms of the step
+    T *W_ih, *W_hh, *W_reset, *W_hr, *unit, *carried, *dh, *wide, *entering, *factors, *constant;
     StepNorms* norms;
     // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work,
     // rows of the step
@@ -45,6 +46,7 @@ struct Backward {
       wide = carve.take(d.B * map.padded());
       entering = carve.take(d.B * Map::kDirect * map.padded());
       factors = carve.take(kMasked ? d.B * map.h_padded() : 0);
+      constant = carve.take(d.B * G * map.padded());
       norms = carve.template take_as<StepNorms>(d.B);
       const Index rows = d.B > kChunkRows ? d.B : kChunkRows;
       for (int i = 0; i <= rank; ++i) {
@@ -98,7 +100,7 @@ struct Backward {
     if constexpr (Cell::kResetBefore)
       pack_as_rows<Vec>(gate_rows<Cell>(false, w.W_hh, d.H, d.H, Map::kDirect, 1), scratch.W_reset, team);
     if constexpr (Cell::kProjected) pack_as_rows<Vec>(GateRows<T>{w.W_hr, d.P, d.H, 1, {}}, scratch.W_hr, team);
-    if (args.dx.p) pack_as_rows<Vec>(gate_rows<Cell>(true, w.W_ih, d.H, d.I, 0, G), scratch.W_ih, team);
+    if (args.dx.p && d.I) pack_as_rows<Vec>(gate_rows<Cell>(true, w.W_ih, d.H, d.I, 0, G), scratch.W_ih, team);
     if constexpr (Map::kUnit > 0)
       if (team.rank == 0) pack_parameters<Cell, Vec>(d, w.unit, scratch.unit);
     for (Index b = share.begin; b < share.end; ++b) {
@@ -106,6 +108,7 @@ struct Backward {
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.dsT[q] ? args.dsT[q] + walk.user_row(b) * map.width(q) : nullptr, carried(b, q),
                          map.width(q));
+      if (args.d_constant) copy_or_zero<T>(nullptr, scratch.constant + b * G * padded, G * padded);
     }
   }
 
@@ -258,6 +261,7 @@ struct Backward {
     for (Index b = rows.begin; b < rows.end; ++b) {
       if constexpr (Cell::kNormPre) gates_backward(row(s, b));
       if (args.control) control(s, b);
+      if (args.d_constant && args.steps.begin + s < args.constant_steps) add_constant(s, b);
       if (walk.cut(s, b)) copy_or_zero<T>(nullptr, carried(b, 0), map.state_ld());  // nothing is carried across a reset
     }
   }
@@ -275,6 +279,21 @@ struct Backward {
   }
   static void scale(T* p, Index n, T factor) {
     for (Index k = 0; k < n; k += L) (Vec::load(p + k) * Vec(factor)).store(p + k);
+  }
+
+  // The slots fed by x are consecutive
+  void add_constant(Index s, Index b) const {
+    T* const sum = scratch.constant + b * G * padded;
+    const T* const dx = row(s, b) + map.dx_at();
+    for (Index k = 0; k < G * padded; k += L) (Vec::load(sum + k) + Vec::load(dx + k)).store(sum + k);
+  }
+  void store_constant() const {
+    for (Index b = share.begin; b < share.end; ++b)
+      for (int c = 0; c < G; ++c) {
+        const Index gate = gate_of_slot<Cell>(true, Map::kX + c);
+        copy_or_zero<T>(scratch.constant + (b * G + c) * padded, args.d_constant + (walk.user_row(b) * G + gate) * d.H,
+                        d.H);
+      }
   }
 
   // dh0 = W_hh^T (gradient of W_hh h)_0 + carried
@@ -322,7 +341,8 @@ struct Backward {
     if (walk.first_segment()) initial_states();
     else keep_first_step();
     team.barrier(team.context);
-    if (args.dx.p) inputs();
+    if (args.d_constant && walk.first_segment()) store_constant();
+    if (args.dx.p && d.I) inputs();
     WeightGradients<Cell, Vec, kMasked>{args, team, args.scratch + Scratch(d, team.size - 1, nullptr).carve.used}.run();
   }
 };

@@ -22,12 +22,12 @@ struct Forward {
 
   struct Scratch {
     Carve<T> carve;
-    // of the team: rows of a chunk and states before and after a step, inference only; factors of h
-    T *rows, *states, *factors;
-    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work,
-    // rows of the step
+    // of the team: rows of a chunk and states before and after a step, inference only; factors of h; constant inputs
+    T *rows, *states, *factors, *constant;
+    // of the thread: zeros, weights of what is new in a state of a row, operands and results of the product at work and
+    // what it starts from, rows of the step
     T *zeros = nullptr, *fresh = nullptr;
-    const T** in = nullptr;
+    const T **in = nullptr, **from = nullptr;
     T** out = nullptr;
     const T** prev = nullptr;
     Scratch(const Dims& d, bool training, int rank, T* p) : carve{p} {
@@ -35,9 +35,11 @@ struct Forward {
       rows = carve.take(training ? 0 : chunk_rows(d) * map.forward_ld());
       states = carve.take(training ? 0 : 2 * d.B * map.state_ld());
       factors = carve.take(kMasked ? d.B * map.h_padded() : 0);
+      constant = carve.take(d.B * G * map.padded());
       const Index most = chunk_rows(d) > d.B ? chunk_rows(d) : d.B;
       for (int i = 0; i <= rank; ++i) {
-        zeros = carve.take(map.state_ld());
+        zeros = carve.take(map.state_ld() > G * map.padded() ? map.state_ld() : G * map.padded());
+        from = carve.template take_as<const T*>(most);
         fresh = carve.take(kMasked ? map.state_ld() : 0);
         in = carve.template take_as<const T*>(most);
         out = carve.template take_as<T*>(most);
@@ -72,18 +74,28 @@ struct Forward {
   Range active_rows(Index s) const { return {share.begin, smaller(share.end, walk.active(s))}; }
   const T* gain(int k) const { return unit + (Map::kNorms + k) * padded; }  // parameter k of the norms
 
+  // In the order of the slots that x feeds; those of x are consecutive
+  void pack_constant_row(Index b) const {
+    T* const to = scratch.constant + b * G * padded;
+    for (int c = 0; c < G; ++c)
+      copy_padded<Vec>(args.constant + (walk.user_row(b) * G + gate_of_slot<Cell>(true, Map::kX + c)) * d.H,
+                       to + c * padded, d.H);
+  }
+
   void input_product(Index begin, Index end) const {
     Index n = 0;
     for (Index s = begin; s < end; ++s)
       for (Index b = share.begin; b < active_rows(s).end; ++b, ++n) {
         scratch.in[n] = walk.at(args.x, s, b);
         scratch.out[n] = row(s, begin, b) + map.x_at();
+        const bool constant = args.constant && args.steps.begin + s < args.constant_steps;
+        scratch.from[n] = constant ? scratch.constant + b * G * padded : scratch.zeros;
       }
     const Index blocks = G * padded / L;
-    for (Index k = 0; k < d.I; k += kChunkK)
+    for (Index k = 0; k == 0 || k < d.I; k += kChunkK)
       product<Vec, kPanel, 1>(RowOperand<T>{scratch.in, smaller(d.I - k, kChunkK), k},
                               Packed<T>{args.packed, blocks, d.I, k}, {0, n}, {0, panel_count<kPanel>(blocks)},
-                              StoreEpilogue<Vec>{k ? scratch.out : nullptr, scratch.out, G * padded});
+                              StoreEpilogue<Vec>{k ? scratch.out : scratch.from, scratch.out, G * padded});
   }
 
   // The gates that multiply h. Without norms their sums go on from those of x, or from 0 where x feeds none.
@@ -228,8 +240,9 @@ struct Forward {
   }
 
   void begin() const {
-    copy_padded<Vec, T>(nullptr, scratch.zeros, map.state_ld());
+    copy_padded<Vec, T>(nullptr, scratch.zeros, map.state_ld() > G * padded ? map.state_ld() : G * padded);
     for (Index b = share.begin; b < share.end; ++b) {
+      if (args.constant) pack_constant_row(b);
       if constexpr (kMasked) masks.dropout(b, d.P, map.h_padded(), scratch.factors + b * map.h_padded());
       for (int q = 0; q < Cell::kState; ++q)
         copy_padded<Vec>(args.s0[q] ? args.s0[q] + walk.user_row(b) * map.width(q) : nullptr,

@@ -51,7 +51,7 @@ class Recurrent(Streaming):
     ) -> None:
         chosen = options.complete(type(self).__name__, given)
         self.cell = cell
-        self.input_size = _check.size("input_size", input_size)
+        self.input_size = _check.size("input_size", input_size, 0)
         self.hidden_size = _check.size("hidden_size", hidden_size)
         self._h_size = proj_size or self.hidden_size
         self.num_layers = _check.size("num_layers", num_layers, most=10_000)
@@ -182,6 +182,8 @@ class Recurrent(Streaming):
         max_workspace: int | None = None,
         bptt: tuple[int, int] | None = None,
         dropout_seed: int | None = None,
+        constant: _Array | None = None,
+        constant_steps: int | None = None,
         return_cells: bool = False,
         return_gates: bool = False,
         error_if_nonfinite: bool = False,
@@ -205,6 +207,9 @@ class Recurrent(Streaming):
                 steps. With k2 > k1 backward runs each window forward again: x and one state a window are kept.
             dropout_seed: the masks of dropout are a function of it alone; None draws one from the net's own generator,
                 which `seed` of the constructor began.
+            constant: (B,G*H), added to W_ih x of the first layer, which must run forward: what is the same at all
+                steps, such as the context of a decoder times its weights, is multiplied once.
+            constant_steps: at how many steps, from the first one; None is all.
             return_cells, return_gates: the c_t, or the activations of the gates, of every layer and step as well.
             error_if_nonfinite: look for NaN and infinity in x, the state, the parameters and the y of every layer; with
                 training=False too a whole tape is recorded while it looks.
@@ -223,8 +228,9 @@ class Recurrent(Streaming):
             from .truncated import forward
 
             _check.alone(
-                "bptt", dropout_seed=dropout_seed, return_cells=return_cells, return_gates=return_gates
-            )
+                "bptt", dropout_seed=dropout_seed, constant=constant, return_cells=return_cells,
+                return_gates=return_gates,
+            )  # fmt: skip
             return forward(
                 self, x, state, bptt, lengths=lengths, reset=reset, training=training,
                 max_workspace=max_workspace, error_if_nonfinite=error_if_nonfinite,
@@ -238,6 +244,7 @@ class Recurrent(Streaming):
         )  # fmt: skip
         row_lengths = _check.lengths(lengths, T, B, unbatched)
         cuts = _check.reset(reset, T, B, self.batch_first, unbatched)
+        added = self._constant(constant, constant_steps, B)
         training = _check.flag("training", training)
         budget = _check.workspace(max_workspace, training)
         asked = _check.flag("return_cells", return_cells), _check.flag("return_gates", return_gates)
@@ -255,7 +262,9 @@ class Recurrent(Streaming):
             began = self._rng.bit_generator.state
             masks = self._dropout.draw(dropout_seed, training, self._rng)
         try:
-            after, tape = self._net.forward(rows, before, row_lengths, cuts, y_rows, record, budget, masks)
+            after, tape = self._net.forward(
+                rows, before, row_lengths, cuts, y_rows, record, budget, masks, added
+            )
         except (ValueError, MemoryError):
             if began is not None:  # nothing is changed: the next call draws what this one would have
                 self._rng.bit_generator.state = began
@@ -265,7 +274,9 @@ class Recurrent(Streaming):
         results = (
             y,
             self._state_of(after, unbatched),
-            Tape(tape, unbatched, None if row_lengths is None else row_lengths.copy()) if training else None,
+            Tape(tape, unbatched, None if row_lengths is None else row_lengths.copy(), added is not None)
+            if training
+            else None,
         )
         return (*results, _internals().read(self, tape, *asked, unbatched)) if telling else results
 
@@ -339,9 +350,10 @@ class Recurrent(Streaming):
         if look:
             _nonfinite().check_gradients(self, dy_rows, dafter, tape._lengths)
         target = gradients.copy() if look and flat is not None else gradients
+        added = empty((B, self._gates * self.hidden_size), self.dtype) if tape._constant else None
         before, sums = self._net.backward(
             tape._core, dy_rows, dafter, dx_rows, target, flat is None,
-            limits.step_value, limits.step_norm, limits.value, limits.trace or look, norms,
+            limits.step_value, limits.step_norm, limits.value, limits.trace or look, norms, added,
         )  # fmt: skip
         if look:
             _nonfinite().check_steps(self, norms, tape._lengths)
@@ -349,32 +361,8 @@ class Recurrent(Streaming):
             if target is not gradients:
                 gradients[:] = target
         stats = control.stats(limits, sums, norms, self._places, count, tape._lengths, self._state_widths)
-        return Gradients(dx, self._state_of(before, unbatched), self._views(gradients), gradients, stats)
-
-    # ------------------------------------------------------------------ helpers
-
-    def _weight(self, name: str) -> str:
-        name = name if name in self._layout else f"{name}_reverse"  # of a layer that runs in reverse alone
-        return f"{name} {self._layout[name][0]}"
-
-    def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
-        parts = len(self._places)
-        return tuple((parts, n) if unbatched else (parts, B, n) for n in self._state_widths)
-
-    def _state_of(self, arrays: tuple[_Array, ...], unbatched: bool) -> State:
-        shaped = tuple(a[:, 0] for a in arrays) if unbatched else arrays
-        return shaped if len(self._STATES) > 1 else shaped[0]
-
-    def _new(self, T: int, B: int, n: int, unbatched: bool) -> tuple[_Array, _Array]:
-        """An array in the layout of x, and its view (T,B,n)."""
-        if unbatched:
-            a = empty((T, n), self.dtype)
-            return a, a[:, None]
-        if self.batch_first:
-            a = empty((B, T, n), self.dtype)
-            return a, a.transpose(1, 0, 2)
-        a = empty((T, B, n), self.dtype)
-        return a, a
+        state = self._state_of(before, unbatched)
+        return Gradients(dx, state, self._views(gradients), gradients, stats, added)
 
     def _options(self) -> dict[str, Any]:
         """Arguments of the constructor that differ from their defaults, for repr."""

@@ -85,6 +85,7 @@ class Gradients:
         params: gradients of the parameters by name, views of `flat`.
         flat: all of them in one array, laid out like `net.flat`.
         stats: see `Stats`.
+        constant: (B,G*H) gradient of the constant input; None where forward had none.
     """
 
     x: _Array | None
@@ -92,6 +93,7 @@ class Gradients:
     params: dict[str, _Array]
     flat: _Array
     stats: Stats
+    constant: _Array | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +122,7 @@ class Tape:
     _core: Any = field(repr=False)
     _unbatched: bool = field(repr=False)
     _lengths: npt.NDArray[np.int64] | None = field(repr=False, default=None)
+    _constant: bool = field(repr=False, default=False)
 
     @property
     def segments(self) -> int:

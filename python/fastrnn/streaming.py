@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy.typing as npt
 
 from . import _check
-from .parameters import Parameters
 from .results import State
+from .shapes import Shapes
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _Array = npt.NDArray[Any]
 
 
-class Streaming(Parameters):
+class Streaming(Shapes):
     """The part of a layer that runs single steps."""
 
     _STATES: ClassVar[tuple[str, ...]]

@@ -20,12 +20,13 @@ struct Options {
   bool dx, add_dx;
   uint64_t seed;
   bool controlled = false;  // dh and dc clipped in every way, and measured
+  Index constant_steps = 0;  // at which a constant input is added; 0: there is none
 
   std::string text() const {
-    return check::text("T=%td B=%td I=%td H=%td%s%s%s%s%s%s%s%s seed=%llu", T, B, I, H, lengths ? " lengths" : "",
-                       reset ? " reset" : "", reversed ? " reversed" : "", bias ? " bias" : "", states ? " states" : "",
-                       strided ? " strided" : "", dx ? " dx" : "", add_dx ? " add_dx" : "",
-                       static_cast<unsigned long long>(seed));
+    return check::text("T=%td B=%td I=%td H=%td constant=%td%s%s%s%s%s%s%s%s seed=%llu", T, B, I, H, constant_steps,
+                       lengths ? " lengths" : "", reset ? " reset" : "", reversed ? " reversed" : "",
+                       bias ? " bias" : "", states ? " states" : "", strided ? " strided" : "", dx ? " dx" : "",
+                       add_dx ? " add_dx" : "", static_cast<unsigned long long>(seed));
   }
 };
 
@@ -54,6 +55,7 @@ struct KernelCase {
   Field<T> x, dy, dx_before;                 // NaN where a row has ended; dx_before everywhere a number
   Guarded<T> s0[kMaxState], dsT[kMaxState];
   Guarded<T> weights[6], gradients_before[6];  // in the order of Weights
+  Guarded<T> constant;
 
   KernelCase(const fastrnn::Kernel<T>& kernel, const Options& options)
       : o(options), P(kernel.projects ? (o.H + 1) / 2 : o.H),
@@ -64,6 +66,7 @@ struct KernelCase {
     for (int q = 0; q < kernel.states; ++q)
       s0[q] = Guarded<T>(o.B * width(q), 1), dsT[q] = Guarded<T>(o.B * width(q), 1);
     const Index rows = kernel.gates * o.H, bias = o.bias ? rows : 0;
+    constant = Guarded<T>(o.constant_steps ? o.B * rows : 0, 1);
     const Index sizes[6] = {rows * o.I, kernel.recurrent ? rows * P : 0, bias,
                             bias,       kernel.unit_parameters * o.H,    kernel.projects ? P * o.H : 0};
     for (int k = 0; k < 6; ++k) weights[k] = Guarded<T>(sizes[k], k % 2), gradients_before[k] = Guarded<T>(sizes[k]);
@@ -103,10 +106,11 @@ struct KernelCase {
     fill(dx_before, o.I, true, wide);
     for (int q = 0; q < kMaxState; ++q) fill(s0[q], scaled(1.2)), fill(dsT[q], wide);
     for (int k = 0; k < 6; ++k) fill(gradients_before[k], wide);
-    fill(weights[0], scaled(1.2 / std::sqrt(double(o.I))));
+    fill(weights[0], scaled(1.2 / std::sqrt(double(o.I ? o.I : 1))));
     fill(weights[1], scaled(1.2 / std::sqrt(double(P))));
     for (int k = 2; k < 5; ++k) fill(weights[k], scaled(0.5));
     fill(weights[5], scaled(1.2 / std::sqrt(double(o.H))));
+    fill(constant, scaled(0.7));
   }
 
   template <class U>
@@ -155,6 +159,7 @@ class KernelRun {
     args.dims = case_.dims(), args.steps = case_.steps(), args.packed = packed_.data();
     args.x = case_.x.template rows<const T>(), args.y = y.template rows<T>();
     args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
+    args.constant = o.constant_steps ? case_.constant.data() : nullptr, args.constant_steps = o.constant_steps;
     Guarded<T> sT[kMaxState];
     for (int q = 0; q < kernel_.states; ++q) {
       sT[q] = Guarded<T>(o.B * case_.width(q), 1);
@@ -209,6 +214,9 @@ class KernelRun {
                                           reinterpret_cast<fastrnn::StepNorms*>(norms.data())};
     args.control = o.controlled ? &control : nullptr;
     args.fresh = case_.fresh();
+    Guarded<T> d_constant(case_.constant.size(), 1);
+    args.constant = o.constant_steps ? case_.constant.data() : nullptr, args.constant_steps = o.constant_steps;
+    args.d_constant = o.constant_steps ? d_constant.data() : nullptr;
     args.x = case_.x.template rows<const T>(), args.dy = case_.dy.template rows<const T>();
     args.dx = dx.template rows<T>(), args.add_dx = o.add_dx;
     if (!o.dx) args.dx.p = nullptr;
@@ -227,10 +235,12 @@ class KernelRun {
       pass();
     }
 
-    dx.check("dx"), scratch.check("backward scratch"), tape_.check("tape"), packed_.check("packed");
+    dx.check("dx"), d_constant.check("d_constant"), scratch.check("backward scratch"), tape_.check("tape"),
+        packed_.check("packed");
     norms.check("norms");
     std::vector<Result<T>> results;
     if (o.dx) results.push_back({"dx", dx.copy(), true});
+    if (o.constant_steps) results.push_back({"d_constant", d_constant.copy(), true});
     add_states(results, "ds0", ds0, true);
     const char* const names[6] = {"dW_ih", "dW_hh", "db_ih", "db_hh", "dunit", "dW_hr"};
     double squares = 0;
@@ -270,6 +280,7 @@ class KernelRun {
     append(case_.dy.copy());
     for (int q = 0; q < kernel_.states; ++q) append(case_.s0[q].copy()), append(case_.dsT[q].copy());
     for (const Guarded<T>& weights : case_.weights) append(weights.copy());
+    append(case_.constant.copy());
     return all;
   }
   void check_inputs(const char* by) const {

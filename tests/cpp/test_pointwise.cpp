@@ -75,11 +75,26 @@ void sgd(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
               T(variant % 2 ? 0.1 : 0), T(variant % 2 ? 0.5 : 1), variant == 1, variant == 3});
 }
 
+// Plain, with momentum, centered, both. The average of the gradients stays within that of their squares.
+template <class T>
+void rmsprop(const ModelKernels<T>& kernel, const Parameters<T>& at, int variant) {
+  Guarded<T> mean(at.p.size(), 1);
+  for (Index k = 0; k < mean.size(); ++k) mean[k] = T(0.5) * at.b[k];
+  kernel.rmsprop({at.p.data(), at.gradient.data(), at.b.data(), variant > 1 ? mean.data() : nullptr,
+                  variant % 2 ? at.a.data() : nullptr, at.p.size(), T(0.01), T(0.9), T(1e-3), T(variant == 3 ? 0.1 : 0),
+                  T(0.9), T(variant % 2 ? 0.5 : 1)});
+  mean.check("average of gradients");
+}
+
 template <class T>
 void check_optimizers(const std::string& isa, Index n) {
   for (int variant = 0; variant < 4; ++variant)
-    for (auto* update : {adam<T>, sgd<T>}) {
-      const check::Case scope("%s, variant %d", update == adam<T> ? "adam" : "sgd", variant);
+    for (auto* update : {adam<T>, sgd<T>, rmsprop<T>}) {
+      const check::Case scope("%s, variant %d",
+                              update == adam<T>  ? "adam"
+                              : update == sgd<T> ? "sgd"
+                                                 : "rmsprop",
+                              variant);
       const Parameters<T> got(n, 5), want(n, 5);
       update(kernels<T>(isa), got, variant);
       update(kernels<T>("reference"), want, variant);

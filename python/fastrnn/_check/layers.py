@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -154,6 +155,20 @@ def forward_only(name: str, directions: tuple[str, ...]) -> None:
     if set(directions) != {"forward"}:
         both = "bidirectional" if set(directions) == {"both"} else f"direction={directions}"
         raise ValueError(f"{name} runs forward in time, but this net is {both}")
+
+
+def constant(
+    value: object, steps: object, B: int, width: int, direction: str, dtype: np.dtype[Any]
+) -> tuple[Array, int]:
+    """A constant input (B, G*H) of the first layer, and the number of its steps."""
+    if direction != "forward":
+        raise ValueError(
+            f"constant needs a first layer that runs forward, but that of this net runs {direction}"
+        )
+    a = floats("constant", value, dtype)
+    if a.shape != (B, width):
+        raise ValueError(f"constant has shape {a.shape}, but this net and x need {(B, width)}")
+    return dense(a), sys.maxsize if steps is None else size("constant_steps", steps, 0, sys.maxsize)
 
 
 def bptt(

@@ -180,6 +180,12 @@ def workspace(value: object, training: bool) -> float | None:
     return float(budget)
 
 
+def needs(option: str, value: object, other: str) -> None:
+    """An option that says something only beside another one, which is not given."""
+    if value is not None:
+        raise ValueError(f"{option} is {value!r}, but there is no {other}")
+
+
 def alone(option: str, **others: object) -> None:
     """None of the others is given beside an option that they do not combine with."""
     for name, value in others.items():
