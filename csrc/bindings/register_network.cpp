@@ -121,7 +121,7 @@ class PyNetwork {
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
 
-  NetworkView<T> view() { return {&net_, packed_weights(), isa_}; }
+  NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 

@@ -20,10 +20,11 @@ struct Stepwise<T>::BackwardRun {
   const StepwiseAttention<T>& attention = self.attention_;
   const Index B = batch.B, P = net.shape().P, width = self.joined(), I = net.shape().I;
   const Index top = Index(net.parts().size()) - 1;
-  PackedMap<T> query, combine;  // transposed
-  std::vector<Buffer> scratch, d_outputs;  // of each part: of the kernels; (B,P) of its y
-  Buffer d_x, d_joined, d_fed, d_query;  // (B,I); rows (B,joined); rows (B,fed); rows (B,P) of the next step
-  std::vector<GradientSums> sums;
+  PackedMap<T> query = {}, combine = {};  // transposed
+  std::vector<Buffer> scratch = {}, d_outputs = {};  // of each part: of the kernels; (B,P) of its y
+  Buffer d_x = {}, d_joined = {}, d_fed = {},
+         d_query = {};  // (B,I); rows (B,joined); rows (B,fed); rows (B,P) of the next step
+  std::vector<GradientSums> sums = {};
 
   Index user_row(Index b) const { return steps.order ? steps.order[b] : b; }
   Index active(Index t) const { return t < batch.T ? batch.rows_before(t + 1) - batch.rows_before(t) : 0; }
@@ -65,8 +66,7 @@ struct Stepwise<T>::BackwardRun {
     const Index first = batch.rows_before(t), C = attention.C, next = active(t + 1);
     T* const dy = d_outputs[size_t(top)].template as<T>();
     if (!self.attends()) {
-      for (Index b = begin; b < end; ++b)
-        std::copy_n(gradients.attended + (first + b) * P, P, dy + user_row(b) * P);
+      for (Index b = begin; b < end; ++b) std::copy_n(gradients.attended + (first + b) * P, P, dy + user_row(b) * P);
       return;
     }
     for (Index b = begin; b < end; ++b) {
@@ -109,6 +109,11 @@ struct Stepwise<T>::BackwardRun {
     args.sums = part_sums;
     args.scratch = scratch[number].template as<T>();
     args.masks = net.shape().masked() ? &masks : nullptr;
+    if (number == 0) {
+      args.constant = tape.net.constant.template as<T>();
+      args.d_constant = request.d_constant;
+      args.constant_steps = tape.net.constant_steps;
+    }
     for (int q = 0; q < net.kernel().states; ++q) {
       const Index at = Index(number) * B * net.width(q);
       args.dsT[q] = request.dsT[q] ? request.dsT[q] + at : nullptr;

@@ -47,9 +47,9 @@ struct Stepwise<T>::ForwardRun {
   const Steps steps = batch.steps(false);
   const StepwiseAttention<T>& attention = self.attention_;
   const Index P = net.shape().P, width = self.joined(), top = Index(net.parts().size()) - 1;
-  PackedMap<T> query, combine, readout;
-  std::vector<Buffer> scratch;  // of the kernels, of each part
-  Buffer y, z;  // (B,P) of the step; (B,K)
+  PackedMap<T> query = {}, combine = {}, readout = {};
+  std::vector<Buffer> scratch = {};  // of the kernels, of each part
+  Buffer y = {}, z = {};  // (B,P) of the step; (B,K)
 
   T* x_row(Index t, Index user) const { return tape.net.x.template as<T>() + (t * batch.B + user) * net.shape().I; }
   Index user_row(Index b) const { return steps.order ? steps.order[b] : b; }
@@ -107,8 +107,8 @@ struct Stepwise<T>::ForwardRun {
   void run_layer(const Part& part, Index t, const Team& team) const {
     const size_t number = size_t(part.layer);
     const Rows<T> x_rows = net.contiguous(part.layer ? tape.net.between[number - 1] : tape.net.x, batch, part.inputs);
-    const Rows<T> y_rows = number == size_t(top) ? Rows<T>{y.template as<T>(), 0, P}
-                                                 : net.contiguous(tape.net.between[number], batch, P);
+    const Rows<T> y_rows =
+        number == size_t(top) ? Rows<T>{y.template as<T>(), 0, P} : net.contiguous(tape.net.between[number], batch, P);
     const StateMasks masks = net.state_masks(&tape.net, number);
     ForwardArgs<T> args{};
     args.dims = self.step_dims(batch, part, t);
@@ -120,6 +120,7 @@ struct Stepwise<T>::ForwardRun {
     args.tape = tape.net.parts[number].template as<T>() + tape.begins[number][size_t(t)];
     args.scratch = scratch[number].template as<T>();
     args.masks = net.shape().masked() ? &masks : nullptr;
+    if (number == 0) args.constant = tape.net.constant.template as<T>(), args.constant_steps = tape.net.constant_steps;
     for (int q = 0; q < net.kernel().states; ++q)
       args.s0[q] = args.sT[q] = sT[q] + Index(number) * batch.B * net.width(q);
     net.kernel().forward(args, team);
@@ -175,11 +176,17 @@ struct Stepwise<T>::ForwardRun {
 
 template <class T>
 void Stepwise<T>::forward(const PackedWeights& packed, Rows<const T> x, const T* const* s0,
-                          const StepwiseSampling<T>& sampling, const StepwiseRows<T>& rows, T* const* sT,
-                          StepwiseTape<T>& tape) const {
+                          const StepwiseSampling<T>& sampling, ConstantInput<T> constant, const StepwiseRows<T>& rows,
+                          T* const* sT, StepwiseTape<T>& tape) const {
   const Batch& batch = tape.net.batch;
   const Index parts = Index(net_.parts().size());
   reserve(tape);
+  if (constant.p) {
+    const Index count = batch.B * net_.kernel().gates * net_.shape().H;
+    tape.net.constant = buffer_of<T>(count);
+    tape.net.constant_steps = constant.steps;
+    std::copy_n(constant.p, count, tape.net.constant.template as<T>());
+  }
   tape.net.learned_state = net_.shape().learn_state && !s0[0];
   for (int q = 0; q < net_.kernel().states; ++q) {
     const Index n = net_.width(q);
@@ -194,9 +201,9 @@ void Stepwise<T>::forward(const PackedWeights& packed, Rows<const T> x, const T*
 }
 
 template void Stepwise<float>::forward(const PackedWeights&, Rows<const float>, const float* const*,
-                                       const StepwiseSampling<float>&, const StepwiseRows<float>&, float* const*,
-                                       StepwiseTape<float>&) const;
+                                       const StepwiseSampling<float>&, ConstantInput<float>, const StepwiseRows<float>&,
+                                       float* const*, StepwiseTape<float>&) const;
 template void Stepwise<double>::forward(const PackedWeights&, Rows<const double>, const double* const*,
-                                        const StepwiseSampling<double>&, const StepwiseRows<double>&, double* const*,
-                                        StepwiseTape<double>&) const;
+                                        const StepwiseSampling<double>&, ConstantInput<double>,
+                                        const StepwiseRows<double>&, double* const*, StepwiseTape<double>&) const;
 }  // namespace fastrnn

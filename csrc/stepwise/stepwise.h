@@ -90,7 +90,7 @@ class Stepwise {
 
   // x (T,B,given): tape.net.batch says T and B. sT[state] (parts,B,n) out
   void forward(const PackedWeights& packed, Rows<const T> x, const T* const* s0, const StepwiseSampling<T>& sampling,
-               const StepwiseRows<T>& rows, T* const* sT, StepwiseTape<T>& tape) const;
+               ConstantInput<T> constant, const StepwiseRows<T>& rows, T* const* sT, StepwiseTape<T>& tape) const;
 
   // Destroys the tape. request.dy is not read; request.dx (T,B,given). Added to: d_keys, d_memory
   GradientSums backward(StepwiseTape<T>& tape, const T* flat, const StepwiseRows<T>& rows,
