@@ -3,7 +3,10 @@
 // under its rules: no STL, no static initialisers. Its only external symbol is models_<type>().
 #include FR_SIMD
 #include "../target.h"
+#include "attention.h"
+#include "linear.h"
 #include "pointwise.h"
+#include "softmax.h"
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
 
@@ -14,9 +17,10 @@ using f64 = double;
 using Scalar = FR_TYPE;
 using Lanes = Vec<Scalar>;
 
-constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,    Pointwise<Lanes>::sgd,
-                                          Pointwise<Lanes>::rmsprop, Pointwise<Lanes>::square_sum,
-                                          Pointwise<Lanes>::gather,  Pointwise<Lanes>::scatter_add};
+constexpr ModelKernels<Scalar> kModels = {
+    Pointwise<Lanes>::adam,   Pointwise<Lanes>::sgd,         Pointwise<Lanes>::rmsprop,  Pointwise<Lanes>::square_sum,
+    Pointwise<Lanes>::gather, Pointwise<Lanes>::scatter_add, Linear<Lanes>::packed_size, Linear<Lanes>::pack,
+    Linear<Lanes>::run,       Attention<Lanes>::forward,     Attention<Lanes>::backward, Softmax<Lanes>::terms};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }
