@@ -96,6 +96,7 @@ _LATER = {
 _MODULES_LATER = {
     "accumulation",
     "batching",
+    "decoding",
     "checkpoint",
     "feeds",
     "gradients",

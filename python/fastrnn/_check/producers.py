@@ -105,3 +105,9 @@ def some_choice(name: str, value: object, tokens: bool) -> None:
     """A model that reads the tokens before."""
     if not tokens:
         raise ValueError(f"{name} is {value!r:.40}, but the model feeds back no token")
+
+
+def tokens_of(name: str, activation: str) -> None:
+    """Outputs that are tokens."""
+    if activation != "softmax":
+        raise ValueError(f"{name} is for tokens, but activation is {activation!r}: use generate")

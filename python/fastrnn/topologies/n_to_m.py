@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _check
-from ..batching import Batch
+from ..batching import Batch, Sequences
 from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
@@ -242,11 +242,15 @@ class NToM(Producer):
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> Translations:
         of_x, of_y = _check.pair_of_lengths(lengths)
-        source = self._inputs.sequences(x, of_x)
-        _check.none_empty("x", source, "NToM")
+        source = self._asked(x, of_x)
         targets = produced(y, of_y, self._output, self._outputs, self._end, self._dtype)
         _check.same_count("x", len(source), "y", len(targets))
         return Translations(source, targets)
+
+    def _asked(self, x: Any, lengths: Any) -> Sequences:
+        source = self._inputs.sequences(x, lengths)
+        _check.none_empty("x", source, "NToM")
+        return source
 
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:

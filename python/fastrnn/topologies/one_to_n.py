@@ -119,12 +119,13 @@ class OneToN(Producer):
         return Beginning(None, self._inputs.forward(x.x)[0]), back
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SeededSequences:
-        seeds = self._seeds(x)
+        seeds = self._asked(x, None)
         targets = produced(y, lengths, self._output, self._outputs, self._end, self._dtype)
         _check.same_count("x", len(seeds), "y", len(targets))
         return SeededSequences(seeds, targets)
 
-    def _seeds(self, x: Any) -> Sequences:
+    def _asked(self, x: Any, lengths: Any) -> Sequences:
+        _check.needs("lengths", lengths, "sequence to read: x holds seeds")
         return self._inputs.sequences(seeds_as_sequences(x), None)
 
     @classmethod

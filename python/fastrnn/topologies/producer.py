@@ -17,23 +17,20 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import output
-from ..readout import Readout
 from ..recurrent import Recurrent
 from ..training import History, Score
-from .decoder import Beginning, Beginnings, Decoder
+from .decoder import Beginning, Beginnings
 from .forcing import FORCINGS, Forced, Forcing
-from .model import Model
+from .generating import Generating
 from .produced import Production
 from .stepwise import Sampling
 
 Back = Callable[[Beginnings, Mapping[str, Gradient], "Clip | None"], None]
 
 
-class Producer(Model):
+class Producer(Generating):
     """Base of OneToN and NToM."""
 
-    decoder: Decoder
-    readout: Readout
     _forcing = Forcing()
     _choices: np.random.Generator
 
@@ -87,7 +84,7 @@ class Producer(Model):
     def measure(self, batch: Production) -> Score:
         """See `Trainable.measure`."""
         y = batch.y
-        run = self.decoder.forward(y, self._begin(batch.x, False)[0], False)
+        run = self.decoder.forward(y, self._beginning(batch.x), False)
         return self._score(self.readout.forward(y.pick(run.seen)), y.pick(y.x), y.steps)[0]
 
     def _sampling(self) -> Sampling | None:
@@ -108,6 +105,9 @@ class Producer(Model):
 
     def _generators(self) -> dict[str, np.random.Generator]:
         return {**super()._generators(), "choices": self._choices}
+
+    def _beginning(self, x: Batch) -> Beginning:
+        return self._begin(x, False)[0]
 
     @abstractmethod
     def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
