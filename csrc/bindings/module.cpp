@@ -6,4 +6,5 @@ PYBIND11_MODULE(_core, m) {
   fastrnn::register_runtime(m);
   fastrnn::register_network(m);
   fastrnn::register_pointwise(m);
+  fastrnn::register_crf(m);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include "../target.h"
 #include "../cells/cell.h"
+#include "reference_crf.h"
 FR_NAMESPACE_BEGIN
 namespace {
 template <class T>
@@ -68,9 +69,13 @@ struct ReferencePointwise {
 };
 
 template <class T>
-constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,    ReferencePointwise<T>::sgd,
-                                     ReferencePointwise<T>::rmsprop, ReferencePointwise<T>::square_sum,
-                                     ReferencePointwise<T>::gather,  ReferencePointwise<T>::scatter_add};
+constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,
+                                     ReferencePointwise<T>::sgd,
+                                     ReferencePointwise<T>::rmsprop,
+                                     ReferencePointwise<T>::square_sum,
+                                     ReferencePointwise<T>::gather,
+                                     ReferencePointwise<T>::scatter_add,
+                                     reference_crf<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

@@ -3,6 +3,7 @@
 // under its rules: no STL, no static initialisers. Its only external symbol is models_<type>().
 #include FR_SIMD
 #include "../target.h"
+#include "crf.h"
 #include "pointwise.h"
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
@@ -14,9 +15,16 @@ using f64 = double;
 using Scalar = FR_TYPE;
 using Lanes = Vec<Scalar>;
 
-constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,    Pointwise<Lanes>::sgd,
-                                          Pointwise<Lanes>::rmsprop, Pointwise<Lanes>::square_sum,
-                                          Pointwise<Lanes>::gather,  Pointwise<Lanes>::scatter_add};
+constexpr CrfKernels<Scalar> kCrf = {Crf<Lanes>::packed_size, Crf<Lanes>::scratch_size, Crf<Lanes>::partial_size,
+                                     Crf<Lanes>::pack,        Crf<Lanes>::row,          Crf<Lanes>::transition_gradient,
+                                     Crf<Lanes>::viterbi};
+constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,
+                                          Pointwise<Lanes>::sgd,
+                                          Pointwise<Lanes>::rmsprop,
+                                          Pointwise<Lanes>::square_sum,
+                                          Pointwise<Lanes>::gather,
+                                          Pointwise<Lanes>::scatter_add,
+                                          kCrf};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }
