@@ -163,7 +163,7 @@ def test_foreign_safetensors(path):
         ({"format": 2}, "has format 2, but this version of fastrnn reads format 1"),
         ({"format": None}, "has format None"),
         ({"format": True}, "has format True"),
-        ({"class": "NToX"}, r"class 'NToX', but this version knows \['NToN'\]"),
+        ({"class": "NToX"}, r"class 'NToX', but this version knows .*'NToN'"),
         ({"class": ["NToN"]}, "names no class and arguments"),
         ({"arguments": {"hidden": 6}}, r"does not fit the NToN it describes: .*has shape"),
         ({"arguments": {"outputs": 4}}, r"readout.weight has shape \(3, 10\), but NToN\(.*\) has \(4, 10\)"),

@@ -4,7 +4,8 @@
     net = fastrnn.LSTM(input_size=64, hidden_size=128)
     y, (h, c) = net(x)                                    # x (T,B,64) -> y (T,B,128)
 
-Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`.
+Layers with the semantics of torch.nn: `RNN`, `LSTM`, `GRU`, and `IndRNN`. Models that are trained and saved: `NToN`,
+`NToOne`.
 """
 
 from typing import TYPE_CHECKING
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
     from .io import load
+    from .losses import BinaryCrossEntropy, CrossEntropy
     from .nonfinite import NonFiniteError
     from .optim import SGD, Adam, AdamW
     from .stream import Stream
-    from .topologies import NToN
+    from .topologies import NToN, NToOne
     from .training import History
     from .truncated import TruncatedTape
 
@@ -33,7 +35,9 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "BinaryCrossEntropy",
     "Clip",
+    "CrossEntropy",
     "Embedding",
     "GradientFlow",
     "Gradients",
@@ -41,6 +45,7 @@ __all__ = [
     "IndRNN",
     "Internals",
     "NToN",
+    "NToOne",
     "NonFiniteError",
     "Stats",
     "Stream",
@@ -61,12 +66,15 @@ _LATER = {
     "SGD": "optim",
     "Adam": "optim",
     "AdamW": "optim",
+    "BinaryCrossEntropy": "losses",
     "Clip": "clip",
+    "CrossEntropy": "losses",
     "Embedding": "embedding",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
     "History": "training",
     "NToN": "topologies",
+    "NToOne": "topologies",
     "NonFiniteError": "nonfinite",
     "Stream": "stream",
     "TruncatedTape": "truncated",
@@ -77,9 +85,9 @@ _MODULES_LATER = {
     "gradients",
     "init",
     "internals",
-    "losses",
     "products",
     "readout",
+    "row_losses",
     *_LATER.values(),
 }
 

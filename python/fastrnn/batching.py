@@ -10,7 +10,7 @@ in no batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from . import _check
 
 _Array = npt.NDArray[Any]
 _Index = npt.NDArray[np.int64]
+Rows = Any  # what a network reads: an array of ids or of features, or a pair of them
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,22 @@ class Sequences:
         starts: (N,)
         lengths: (N,), zeros allowed.
         padded: T if they came as one padded array (N,T,...), of which `values` has all rows; None for a list.
+        beside: (R, ...) what stands beside each row of `values`, such as features beside ids; None if nothing does.
     """
 
     values: _Array
     starts: _Index
     lengths: _Index
     padded: int | None = None
+    beside: _Array | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
+
+    def take(self, rows: _Index) -> Rows:
+        """The rows of `values`, and of `beside` where there is one: a pair."""
+        values = self.values.take(rows, axis=0)
+        return values if self.beside is None else (values, self.beside.take(rows, axis=0))
 
     def locate(self, row: int) -> tuple[int, int]:
         """(n, t) of a row of `values`."""
@@ -85,6 +93,12 @@ def sequences(
     return Sequences(values, np.arange(n, dtype=np.int64) * steps, counts, steps)
 
 
+def pair(ids: Sequences, features: Sequences) -> Sequences:
+    """Ids with features beside them, step for step; checked to be of the same lengths and form."""
+    _check.same_form(ids, features)
+    return replace(ids, beside=features.values)
+
+
 def _from_list(arrays: Sequence[_Array], item: tuple[int, ...], dtype: np.dtype[Any]) -> Sequences:
     lengths = np.fromiter((len(array) for array in arrays), np.int64, len(arrays))
     starts = np.zeros(len(arrays), np.int64)
@@ -116,18 +130,26 @@ class Batch(NamedTuple):
     """B sequences side by side, time-major, with the targets of their valid steps.
 
     Attributes:
-        x: (T,B) ids or (T,B,I) features.
+        x: (T,B) ids or (T,B,I) features, or the pair of both.
         lengths: (B,), None where all are T.
         rows: (M,) which of the T*B steps are no padding, in order of t, then b; None where all are.
-        targets: (M,) or (M,K), one for each valid step; None for prediction.
-        where: (M,) which rows of the results the valid steps are.
+        targets: (M,) or (M,K), one for each valid step, or (B,) or (B,K), one for each sequence; None for prediction.
+        where: (M,) which rows of the results the valid steps are, or (B,) which the sequences are.
     """
 
-    x: _Array
+    x: Rows
     lengths: _Index | None
     rows: _Index | None
     targets: _Array | None
     where: _Index
+
+    @property
+    def steps(self) -> int:
+        """M, how many steps are no padding."""
+        if self.rows is not None:
+            return len(self.rows)
+        first = self.x[0] if isinstance(self.x, tuple) else self.x
+        return int(first.shape[0] * first.shape[1])
 
     def pick(self, values: _Array) -> _Array:
         """(T,B,...) -> (M,...): the valid steps; a view where all are."""
@@ -166,18 +188,49 @@ class SequencePairs:
 
     def batch(self, index: _Index) -> Batch:
         """The batch of the sequences in `index`, none of which is empty."""
-        lengths = self.x.lengths[index]
-        steps = np.arange(lengths.max())[:, None]
-        clamped = np.minimum(steps, lengths - 1)
+        clamped, rows, lengths = _padding(self.x.lengths[index])
         take = self.x.starts[index] + clamped
-        rows = None if (lengths == len(steps)).all() else np.flatnonzero(steps < lengths)
-        where = _select(take, rows)
         targets = None
         if self.y is not None:
             targets = self.y.values.take(_select(self.y.starts[index] + clamped, rows), axis=0)
-        return Batch(
-            self.x.values.take(take, axis=0), None if rows is None else lengths, rows, targets, where
-        )
+        return Batch(self.x.take(take), lengths, rows, targets, _select(take, rows))
+
+
+@dataclass(frozen=True)
+class LabelledSequences:
+    """Sequences, none of them empty, with one target each: y (N,) or (N,K); None: sequences alone."""
+
+    x: Sequences
+    y: _Array | None = None
+
+    @property
+    def lengths(self) -> _Index:
+        """(N,) steps of each sequence."""
+        return self.x.lengths
+
+    @property
+    def rows(self) -> int:
+        """How many rows the results have: `Batch.where` counts among them."""
+        return len(self.x)
+
+    def restore(self, rows: _Array) -> _Array:
+        """Results, one row a sequence, as they are."""
+        return rows
+
+    def batch(self, index: _Index) -> Batch:
+        """The batch of the sequences in `index`."""
+        clamped, rows, lengths = _padding(self.x.lengths[index])
+        targets = None if self.y is None else self.y[index]
+        return Batch(self.x.take(self.x.starts[index] + clamped), lengths, rows, targets, index)
+
+
+def _padding(lengths: _Index) -> tuple[_Index, _Index | None, _Index | None]:
+    """(T,B) which step of its sequence stands where; which of them are none of padding, and lengths, if any is."""
+    steps = np.arange(lengths.max())[:, None]
+    clamped = np.minimum(steps, lengths - 1)
+    if (lengths == len(steps)).all():
+        return clamped, None, None
+    return clamped, np.flatnonzero(steps < lengths), lengths
 
 
 def _select(take: _Index, rows: _Index | None) -> _Index:

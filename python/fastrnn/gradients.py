@@ -46,8 +46,8 @@ class Gradient:
         self.gathered = None
 
 
-class RowGradient(Gradient):
-    """The gradient of a table (V,E) of which a batch touches few rows; the rest is known to be zero.
+class TableGradient(Gradient):
+    """The gradient of a table (V,E) that is also written to as a whole, being the weight of a readout, too.
 
     Args:
         weight: the table, C-contiguous.
@@ -56,12 +56,23 @@ class RowGradient(Gradient):
     def __init__(self, weight: npt.NDArray[Any]) -> None:
         super().__init__(weight.reshape(-1))
         self._table = self.flat.reshape(weight.shape)
-        self._touched = np.zeros(weight.shape[0], np.bool_)
 
     def add(self, ids: npt.NDArray[np.int64], dout: npt.NDArray[Any]) -> None:
         """table[ids[n]] += dout[n] in the order of n; ids (N,) and dout (N,E), both C-contiguous."""
-        self._touched[ids] = True
         _core.embedding_scatter_add(self._table, ids, dout)
+
+
+class RowGradient(TableGradient):
+    """The gradient of a table (V,E) of which a batch touches few rows; the rest is known to be zero."""
+
+    def __init__(self, weight: npt.NDArray[Any]) -> None:
+        super().__init__(weight)
+        self._touched = np.zeros(weight.shape[0], np.bool_)
+
+    def add(self, ids: npt.NDArray[np.int64], dout: npt.NDArray[Any]) -> None:
+        """As `TableGradient.add`; remembers the rows."""
+        self._touched[ids] = True
+        super().add(ids, dout)
 
     def square_sum(self) -> float:
         """Sum of squares of the rows that were touched, in double."""

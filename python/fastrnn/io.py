@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ import numpy.typing as npt
 
 from . import _check
 from .embedding import Embedding
+from .losses import BinaryCrossEntropy, CrossEntropy
 from .topologies import MODELS, Model
 
 FORMAT = 1
 _KEY = "fastrnn"
+_PLAIN = (Embedding, CrossEntropy, BinaryCrossEntropy)  # arguments that a file holds as their fields by name
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
@@ -92,16 +95,19 @@ def _read(path: str) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
         raise ValueError(f"{path} is no whole safetensors file: {error}") from None
 
 
-def _plain(value: Any) -> dict[str, int]:
+def _plain(value: Any) -> dict[str, Any]:
     """JSON for an argument that is no plain value."""
-    if isinstance(value, Embedding):
-        return {"vocabulary": value.vocabulary, "size": value.size}
+    if isinstance(value, _PLAIN):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
     raise TypeError(f"{type(value).__name__} has no form in a file")
 
 
 def _from_plain(value: dict[str, Any]) -> Any:
     """The inverse of `_plain`."""
-    return Embedding(**value) if value.keys() == {"vocabulary", "size"} else value
+    for kind in _PLAIN:
+        if value.keys() == {field.name for field in fields(kind)}:
+            return kind(**value)
+    return value
 
 
 def _write_whole(path: Path, content: bytes) -> None:

@@ -10,39 +10,57 @@ linear, as torch.nn.CrossEntropyLoss, BCEWithLogitsLoss and MSELoss; the gradien
 is one step of one sequence. Rows whose mask is False are not read (they may hold NaN), count nowhere, and get
 dz = 0.
 
+With weights w_k of classes and label smoothing e, targets of softmax are spread over the classes, and with weights
+p_k of positives those of sigmoid count more; all as in torch:
+
+    softmax   q_k = (1-e) w_label [k = label] + e w_k / K     loss = -sum_k q_k log y_k     dz_k = y_k sum_j q_j - q_k
+              the mean is over sum_n w_label(n)
+    sigmoid   loss = -p t log y - (1-t) log(1-y)              dz = (1 - t + p t) y - p t
+
+Where nothing counts, because all weights of a batch are 0 or all labels `ignore_index`, the loss is 0 and dz = 0
+(torch's is NaN): such a batch teaches nothing.
+
 All are written so that no finite z overflows: no exponent is positive. Means run in double.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _check
+from .row_losses import (
+    Loss,
+    RowLoss,
+    nothing,
+    over_mask,
+    sigmoid,
+    sigmoid_rows,
+    softmax,
+    softmax_rows,
+    squared_rows,
+    weighted_sigmoid_rows,
+    weighted_softmax_rows,
+)
 
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_]
 
 
-class Loss(NamedTuple):
-    """A mean loss and its gradient.
-
-    Attributes:
-        value: mean over all that counts.
-        gradient: (N,K), the gradient of `value` to the pre-activations.
-    """
-
-    value: float
-    gradient: _Array
-
-
 def softmax_cross_entropy(
-    z: _Array, labels: _Array, *, mask: _Mask | None = None, out: _Array | None = None
+    z: _Array,
+    labels: _Array,
+    *,
+    mask: _Mask | None = None,
+    out: _Array | None = None,
+    class_weight: Sequence[float] | _Array | None = None,
+    label_smoothing: float = 0.0,
+    ignore_index: int | None = None,
 ) -> Loss:
     """Cross entropy of softmax(z) against one label a row.
 
@@ -51,6 +69,7 @@ def softmax_cross_entropy(
         labels: (N,) ints in 0 .. K-1; those of masked rows are not read.
         mask: (N,) bool, True where a row counts; None counts all.
         out: (N,K) of z's dtype that receives the gradient; may be z itself.
+        class_weight, label_smoothing, ignore_index: as in `CrossEntropy`.
 
     Raises:
         TypeError: z, labels, mask or out are of another dtype.
@@ -60,12 +79,19 @@ def softmax_cross_entropy(
     >>> round(loss.value, 4), loss.gradient.tolist()
     (0.6931, [[0.5, -0.5]])
     """
-    _check.loss_arguments(z, labels, mask, out, "labels", by_class=True)
-    return _over_mask(_softmax_rows, z, labels, mask, out)
+    chosen = CrossEntropy(class_weight, label_smoothing, ignore_index)
+    _check.loss_arguments(z, labels, mask, out, "labels", by_class=True, ignored=chosen.ignore_index)
+    _check.weights_of("class_weight", chosen.class_weight, z.shape[1])
+    return over_mask(chosen.rows, z, labels, mask, out)
 
 
 def sigmoid_cross_entropy(
-    z: _Array, targets: _Array, *, mask: _Mask | None = None, out: _Array | None = None
+    z: _Array,
+    targets: _Array,
+    *,
+    mask: _Mask | None = None,
+    out: _Array | None = None,
+    pos_weight: Sequence[float] | _Array | None = None,
 ) -> Loss:
     """Binary cross entropy of sigmoid(z) against targets, element by element (multi-label outputs).
 
@@ -73,6 +99,7 @@ def sigmoid_cross_entropy(
         z: pre-activations (N,K), float32 or float64.
         targets: (N,K) bool or numbers in 0 .. 1.
         mask, out: as in `softmax_cross_entropy`.
+        pos_weight: as in `BinaryCrossEntropy`.
 
     Raises:
         TypeError: z, targets, mask or out are of another dtype.
@@ -81,8 +108,10 @@ def sigmoid_cross_entropy(
     >>> round(sigmoid_cross_entropy(np.array([[0.0]]), np.array([[1.0]])).value, 4)
     0.6931
     """
+    chosen = BinaryCrossEntropy(pos_weight)
     _check.loss_arguments(z, targets, mask, out, "targets", by_class=False, unit_range=True)
-    return _over_mask(_sigmoid_rows, z, targets, mask, out)
+    _check.weights_of("pos_weight", chosen.pos_weight, z.shape[1])
+    return over_mask(chosen.rows, z, targets, mask, out)
 
 
 def mean_squared_error(
@@ -103,65 +132,92 @@ def mean_squared_error(
     2.0
     """
     _check.loss_arguments(z, targets, mask, out, "targets", by_class=False)
-    return _over_mask(_squared_rows, z, targets, mask, out)
+    return over_mask(squared_rows, z, targets, mask, out)
 
 
-def softmax(z: _Array) -> _Array:
-    """exp(z_k) / sum_j exp(z_j) over the last axis of z (N,K); the largest exponent is 0."""
-    y: _Array = np.exp(z - z.max(axis=-1, keepdims=True))
-    y /= y.sum(axis=-1, keepdims=True)
-    return y
+@dataclass(frozen=True)
+class CrossEntropy:
+    """What counts in the cross entropy of softmax outputs, as in torch.nn.CrossEntropyLoss.
+
+    A model's constructor takes it as ``loss=``; it then holds for `fit`, `evaluate` and `gradients`, and is kept in
+    files. The accuracy counts all steps alike, but for those ignored.
+
+    Args:
+        class_weight: (K,) numbers of at least 0, how much a step of each class counts; None: 1. The loss is the mean
+            weighted by them. What is to balance rare classes: ``N / (K * np.bincount(y))``.
+        label_smoothing: e from 0 to 1; the target becomes (1-e) of the label and e/K of every class.
+        ignore_index: a label, within the classes or not, such as -100, whose steps count nowhere.
+
+    Where no step of a batch counts, its loss and gradient are 0; data of which no step counts are refused.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit.
+
+    >>> CrossEntropy(class_weight=[1, 2.5], ignore_index=-100)
+    CrossEntropy(class_weight=(1.0, 2.5), label_smoothing=0.0, ignore_index=-100)
+    """
+
+    class_weight: Sequence[float] | _Array | None = None
+    label_smoothing: float = 0.0
+    ignore_index: int | None = None
+
+    def __post_init__(self) -> None:
+        _set(self, "class_weight", _check.weights("class_weight", self.class_weight))
+        _set(self, "label_smoothing", _check.number("label_smoothing", self.label_smoothing, 0.0, 1.0))
+        _set(self, "ignore_index", _check.ignore_index(self.ignore_index))
+
+    def counts(self, labels: _Array) -> npt.NDArray[np.bool_]:
+        """(N,) bool: the steps that count at all."""
+        counted = (
+            np.ones(labels.shape, np.bool_) if self.ignore_index is None else labels != self.ignore_index
+        )
+        if self.class_weight is not None:
+            counted[counted] = np.asarray(self.class_weight)[labels[counted]] > 0
+        return counted
+
+    def rows(self, z: _Array, labels: _Array, out: _Array | None) -> Loss:
+        """See `Output.loss`."""
+        if self.ignore_index is None:
+            return self._counted(z, labels, out)
+        kept = labels != self.ignore_index
+        return over_mask(self._counted, z, labels, kept, out) if kept.any() else nothing(z, out)
+
+    def _counted(self, z: _Array, labels: _Array, out: _Array | None) -> Loss:
+        """No label is ignored."""
+        if self.class_weight is None and not self.label_smoothing:
+            return softmax_rows(z, labels, out)
+        weights = np.ones(z.shape[1]) if self.class_weight is None else np.asarray(self.class_weight)
+        return weighted_softmax_rows(z, labels, out, weights.astype(z.dtype), self.label_smoothing)
 
 
-def sigmoid(z: _Array) -> _Array:
-    """1 / (1 + exp(-z)), written with exp(-|z|) so that neither tail overflows."""
-    tail = np.exp(-np.abs(z))
-    y: _Array = np.where(z >= 0, 1, tail)
-    y /= 1 + tail
-    return y
+@dataclass(frozen=True)
+class BinaryCrossEntropy:
+    """What counts in the binary cross entropy of sigmoid outputs, as in torch.nn.BCEWithLogitsLoss.
+
+    Args:
+        pos_weight: (K,) numbers of at least 0, by which each output's positive targets count more; None: 1.
+
+    Raises:
+        TypeError, ValueError: an argument does not fit.
+
+    >>> BinaryCrossEntropy(pos_weight=[1, 20])
+    BinaryCrossEntropy(pos_weight=(1.0, 20.0))
+    """
+
+    pos_weight: Sequence[float] | _Array | None = None
+
+    def __post_init__(self) -> None:
+        _set(self, "pos_weight", _check.weights("pos_weight", self.pos_weight))
+
+    def rows(self, z: _Array, targets: _Array, out: _Array | None) -> Loss:
+        """See `Output.loss`."""
+        if self.pos_weight is None:
+            return sigmoid_rows(z, targets, out)
+        return weighted_sigmoid_rows(z, targets, out, np.asarray(self.pos_weight, z.dtype))
 
 
-_RowLoss = Callable[[_Array, _Array, "_Array | None"], Loss]
-
-
-def _over_mask(rows: _RowLoss, z: _Array, targets: _Array, mask: _Mask | None, out: _Array | None) -> Loss:
-    """Runs a loss over the rows that count, and puts its gradient back among zeros."""
-    if mask is None or mask.all():
-        return rows(z, targets, out)
-    loss = rows(z[mask], targets[mask], None)
-    gradient = np.empty_like(z) if out is None else out
-    gradient[...] = 0
-    gradient[mask] = loss.gradient
-    return Loss(loss.value, gradient)
-
-
-def _softmax_rows(z: _Array, labels: _Array, out: _Array | None) -> Loss:
-    """Arguments checked, every row counts, N > 0; `out` may be z."""
-    rows = np.arange(len(z))
-    dz: _Array = np.subtract(z, z.max(axis=1, keepdims=True), out=out)
-    at_label = dz[rows, labels]
-    np.exp(dz, out=dz)
-    total = dz.sum(axis=1)
-    value = float(np.mean(np.log(total) - at_label, dtype=np.float64))
-    dz *= (1 / (total * len(z)))[:, None]
-    dz[rows, labels] -= 1 / len(z)
-    return Loss(value, dz)
-
-
-def _sigmoid_rows(z: _Array, targets: _Array, out: _Array | None) -> Loss:
-    targets = targets.astype(z.dtype, copy=False)
-    terms = np.maximum(z, 0) - z * targets + np.log1p(np.exp(-np.abs(z)))
-    value = float(np.mean(terms, dtype=np.float64))
-    dz: _Array = np.subtract(sigmoid(z), targets, out=out)
-    dz *= 1 / dz.size
-    return Loss(value, dz)
-
-
-def _squared_rows(z: _Array, targets: _Array, out: _Array | None) -> Loss:
-    dz: _Array = np.subtract(z, targets, out=out, dtype=z.dtype, casting="same_kind")
-    value = float(np.mean(np.square(dz, dtype=np.float64)))
-    dz *= 2 / dz.size
-    return Loss(value, dz)
+def _set(chosen: object, name: str, value: object) -> None:
+    object.__setattr__(chosen, name, value)  # of a frozen one, while it is made
 
 
 def _same(z: _Array) -> _Array:
@@ -197,20 +253,48 @@ class Output:
         loss: (z, targets, out) -> Loss over rows that all count; arguments are checked by the caller.
         hits: (z, targets) -> number of decisions that are right, one a row or one an element; None where
             outputs are no decisions.
+        chosen: what counts; None: everything alike.
     """
 
     by_class: bool
     unit_range: bool
     activate: Callable[[_Array], _Array]
     decide: Callable[[_Array], _Array]
-    loss: _RowLoss
+    loss: RowLoss
     hits: Callable[[_Array, _Array], int] | None
+    chosen: CrossEntropy | BinaryCrossEntropy | None = None
+
+    def counts(self, targets: _Array) -> bool:
+        """Whether any of these targets, not one of them padding, counts in the loss."""
+        return not isinstance(self.chosen, CrossEntropy) or bool(self.chosen.counts(targets).any())
+
+    @property
+    def ignored(self) -> int | None:
+        """The label that counts nowhere."""
+        return self.chosen.ignore_index if isinstance(self.chosen, CrossEntropy) else None
 
 
 OUTPUTS: Mapping[str, Output] = MappingProxyType(
     {
-        "softmax": Output(True, False, softmax, _argmax, _softmax_rows, _label_hits),
-        "sigmoid": Output(False, True, sigmoid, _positive, _sigmoid_rows, _threshold_hits),
-        "linear": Output(False, False, _same, _same, _squared_rows, None),
+        "softmax": Output(True, False, softmax, _argmax, softmax_rows, _label_hits),
+        "sigmoid": Output(False, True, sigmoid, _positive, sigmoid_rows, _threshold_hits),
+        "linear": Output(False, False, _same, _same, squared_rows, None),
     }
 )
+
+
+def output(activation: str, loss: object, outputs: int) -> Output:
+    """The output function of that name with what counts in its loss, for K outputs.
+
+    Raises:
+        TypeError: `loss` is no such object.
+        ValueError: it belongs to another activation, or has weights for another number of outputs.
+    """
+    plain = OUTPUTS[_check.choice("activation", activation, tuple(OUTPUTS))]
+    if loss is None:
+        return plain
+    wanted = {"softmax": CrossEntropy, "sigmoid": BinaryCrossEntropy}.get(activation)
+    chosen: CrossEntropy | BinaryCrossEntropy = _check.loss_of(loss, activation, wanted)
+    name = "class_weight" if isinstance(chosen, CrossEntropy) else "pos_weight"
+    _check.weights_of(name, getattr(chosen, name), outputs)
+    return replace(plain, loss=chosen.rows, chosen=chosen)

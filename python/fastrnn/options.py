@@ -25,11 +25,10 @@ _SHOWN = (
 )  # fmt: skip
 
 
-class LayerOptions(TypedDict, total=False):
-    """Keyword arguments of RNN, LSTM, GRU, IndRNN; explained in `RNN`."""
+class ModelOptions(TypedDict, total=False):
+    """Keyword arguments of models for their recurrent layers; explained in `RNN`."""
 
     bias: bool | str
-    batch_first: bool
     bidirectional: bool
     direction: str | Sequence[str] | None
     dropout: float
@@ -41,6 +40,12 @@ class LayerOptions(TypedDict, total=False):
     init: str
     t_max: int | None
     forget_bias: float | None
+
+
+class LayerOptions(ModelOptions, total=False):
+    """Keyword arguments of RNN, LSTM, GRU, IndRNN; explained in `RNN`."""
+
+    batch_first: bool
     dtype: npt.DTypeLike
     seed: int | None
 
@@ -112,6 +117,17 @@ def complete(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in DEFAULTS:
             raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}")
     return {**DEFAULTS, **given}
+
+
+def of_model(owner: str, given: Mapping[str, Any]) -> None:
+    """The names are those of `ModelOptions`.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for name in given:
+        if name not in ModelOptions.__annotations__:
+            raise TypeError(f"{owner}() got an unexpected keyword argument {name!r}")
 
 
 def directions(direction: object, bidirectional: object, num_layers: int) -> tuple[str, ...]:

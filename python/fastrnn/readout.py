@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check
+from .embedding import EmbeddingTable
 from .products import add_product, product
 
 
@@ -68,4 +69,53 @@ class Readout:
         dweight, dbias = self._views(flat).values()
         add_product(dweight, dz, h)
         dbias += dz.sum(axis=0)
+        return product(dz, self.weight)
+
+
+class TiedReadout:
+    """A readout that multiplies by the table (V,E) of an embedding: K = V, H = E. Only its bias (V,) is its own.
+
+    Press and Wolf, Using the output embedding to improve language models (2017), arXiv:1608.05859.
+
+    Args:
+        table: of the embedding; its start values are made as large as those of a readout, N(0, 1/E).
+        rng: source of the initial bias, U(-1/sqrt(E), 1/sqrt(E)); drawn in double and rounded.
+    """
+
+    def __init__(self, table: EmbeddingTable, rng: np.random.Generator) -> None:
+        self._table = table
+        outputs, hidden = table.weight.shape
+        bound = 1.0 / math.sqrt(hidden)
+        table.flat *= bound
+        drawn = rng.uniform(-bound, bound, (outputs,))
+        self.flat: npt.NDArray[Any] = drawn.astype(table.flat.dtype, copy=False)
+
+    @property
+    def weight(self) -> npt.NDArray[Any]:
+        """(V,E), the table's."""
+        return self._table.weight
+
+    def parameters(self) -> dict[str, npt.NDArray[Any]]:
+        """{"bias": (V,)}, a writable view."""
+        return self._views(self.flat)
+
+    def _views(self, flat: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]]:
+        return {"bias": flat}
+
+    def forward(self, h: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """z (N,V) of h (N,E)."""
+        z = product(h, self.weight.T)
+        z += self.flat
+        return z
+
+    def backward(
+        self,
+        h: npt.NDArray[Any],
+        dz: npt.NDArray[Any],
+        flat: npt.NDArray[Any],
+        table: npt.NDArray[Any],
+    ) -> npt.NDArray[Any]:
+        """dh (N,E) from dz (N,V) and the h of forward; db is added to `flat`, dW to `table`, laid out like its own."""
+        add_product(table.reshape(self.weight.shape), dz, h)
+        flat += dz.sum(axis=0)
         return product(dz, self.weight)

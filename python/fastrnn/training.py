@@ -38,17 +38,19 @@ class Score:
         count: what the mean is over.
         hits: right decisions among `count`; None where outputs are no decisions.
         steps: time steps without padding.
+        weight: what the mean is over where it is weighted; None: `count`.
     """
 
     loss: float
     count: int
     hits: int | None
     steps: int
+    weight: float | None = None
 
     @property
     def accuracy(self) -> float | None:
-        """Share of right decisions."""
-        return None if self.hits is None else self.hits / self.count
+        """Share of right decisions; None also where nothing counts."""
+        return None if self.hits is None or not self.count else self.hits / self.count
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,18 +169,22 @@ class _Sum:
 
     def __init__(self) -> None:
         self._loss = 0.0
+        self._weight: float = 0
         self._count = 0
         self._hits: int | None = 0
         self._steps = 0
 
     def add(self, score: Score) -> None:
-        self._loss += score.loss * score.count
+        weight = score.count if score.weight is None else score.weight
+        self._loss += score.loss * weight
+        self._weight += weight
         self._count += score.count
         self._hits = None if self._hits is None or score.hits is None else self._hits + score.hits
         self._steps += score.steps
 
     def score(self) -> Score:
-        return Score(self._loss / self._count, self._count, self._hits, self._steps)
+        mean = self._loss / self._weight if self._weight else 0.0  # nothing counts: see losses.py
+        return Score(mean, self._count, self._hits, self._steps, self._weight)
 
 
 class _Trainer:

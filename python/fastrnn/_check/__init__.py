@@ -13,12 +13,16 @@ from .values import *  # noqa: F403
 
 if TYPE_CHECKING:
     from .models import *  # noqa: F403
+    from .readers import *  # noqa: F403
 else:
 
     def __getattr__(name: str) -> object:
-        """A check of models.py, which is imported here at its first use: layers need none of it."""
+        """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        check = getattr(importlib.import_module(f"{__name__}.models"), name)
-        globals()[name] = check
-        return check
+        for module in ("models", "readers"):
+            check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
+            if check is not None:
+                globals()[name] = check
+                return check
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -83,6 +83,7 @@ def loss_arguments(
     *,
     by_class: bool,
     unit_range: bool = False,
+    ignored: int | None = None,
 ) -> None:
     """z (N,K), targets (N,) or (N,K), mask (N,) with a True in it, out like z; and the targets that count."""
     pre, given = array("z", z), array(name, targets)
@@ -106,6 +107,8 @@ def loss_arguments(
         in_place("out", out, pre.shape, pre.dtype)
     if by_class or unit_range:
         wrong = ~((given >= 0) & (given < pre.shape[1] if by_class else given <= 1))
+        if ignored is not None:
+            wrong &= given != ignored
         if wrong.any():
             want_text = f"0 to {pre.shape[1] - 1}, as z {pre.shape} has columns," if by_class else "0 to 1"
             raise ValueError(f"{name} holds {given[wrong][0]}, but {want_text} is needed")
@@ -179,15 +182,29 @@ def features(name: str, rows: Sequences) -> None:
 
 
 def targets(name: str, rows: Sequences, output: Output, outputs: int) -> None:
-    """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers."""
-    given = rows.values
-    if output.by_class:
-        wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
-        values(name, rows, (given >= 0) & (given < outputs), wanted)
-    elif output.unit_range:
-        values(name, rows, (given >= 0) & (given <= 1), "targets of sigmoid outputs must be 0 to 1")
-    else:
-        values(name, rows, np.isfinite(given), f"targets must be finite as {given.dtype}")
+    """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers; something counts."""
+    values(name, rows, *_good_targets(rows.values, output, outputs))
+    inside = rows.inside()
+    some_count(name, rows.values if inside is None else rows.values[inside], output, "steps")
+
+
+def _good_targets(given: Array, output: Output, outputs: int) -> tuple[Array, str]:
+    """Which targets a loss is defined for, and what is needed of them."""
+    if output.unit_range:
+        return (given >= 0) & (given <= 1), "targets of sigmoid outputs must be 0 to 1"
+    if not output.by_class:
+        return np.isfinite(given), f"targets must be finite as {given.dtype}"
+    good = (given >= 0) & (given < outputs)
+    wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
+    if output.ignored is None:
+        return good, wanted
+    return good | (given == output.ignored), f"{wanted}, and ignore_index is {output.ignored}"
+
+
+def some_count(name: str, given: Array, output: Output, what: str) -> None:
+    """Of the targets (M,...), not one of padding, at least one counts in the loss."""
+    if not output.counts(given):
+        raise ValueError(f"{name} has {len(given)} {what}, but none counts in {output.chosen}")
 
 
 def same_lengths(x: Sequences, y: Sequences) -> None:

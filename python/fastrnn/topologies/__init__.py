@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 from .model import Model
 from .n_to_n import NToN
+from .n_to_one import NToOne
 
 # Every class that a file may name (see io.py), by its name.
-MODELS: Mapping[str, type[Model]] = MappingProxyType({"NToN": NToN})
+MODELS: Mapping[str, type[Model]] = MappingProxyType({"NToN": NToN, "NToOne": NToOne})
 
-__all__ = ["MODELS", "Model", "NToN"]
+__all__ = ["MODELS", "Model", "NToN", "NToOne"]

@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _check
-from ..losses import OUTPUTS
+from ..losses import BinaryCrossEntropy, CrossEntropy, output
+from ..training import Score
 from .part import Part
 from .trainable import Trainable
 
@@ -31,15 +32,21 @@ class Model(Trainable):
         parts: the parts by the name that prefixes their parameters.
         activation: output function g, a key of `losses.OUTPUTS`.
         outputs: K.
+        loss: what counts in the loss of the activation; None: everything alike.
     """
 
     def __init__(
-        self, arguments: Mapping[str, Any], parts: Mapping[str, Part], activation: str, outputs: int
+        self,
+        arguments: Mapping[str, Any],
+        parts: Mapping[str, Part],
+        activation: str,
+        outputs: int,
+        loss: CrossEntropy | BinaryCrossEntropy | None = None,
     ) -> None:
         self._arguments = dict(arguments)
         self._parts = dict(parts)
         self._dtype: np.dtype[Any] = next(iter(parts.values())).flat.dtype
-        self._output = OUTPUTS[activation]
+        self._output = output(activation, loss, outputs)
         self._outputs = outputs
 
     def __repr__(self) -> str:
@@ -87,6 +94,17 @@ class Model(Trainable):
         from .. import io  # it imports this module, and json and pathlib, which training does without
 
         io.save(self, path)
+
+    def _score(self, z: _Array, targets: _Array, steps: int) -> tuple[Score, _Array]:
+        """What rows z (N,K) with their targets came to, in so many time steps; and dz, for which z is overwritten."""
+        ways, count, right = self._output, targets.size, None
+        if ways.hits is not None and ways.ignored is None:
+            right = ways.hits(z, targets)
+        elif ways.hits is not None:
+            kept = targets != ways.ignored
+            count, right = int(np.count_nonzero(kept)), ways.hits(z[kept], targets[kept])
+        loss = ways.loss(z, targets, z)
+        return Score(loss.value, count, right, steps, loss.weight), loss.gradient
 
     @classmethod
     @abstractmethod

@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import numpy.typing as npt
 
 from .. import _check
@@ -14,17 +13,19 @@ from ..batching import Batch, SequencePairs
 from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
-from ..losses import OUTPUTS
-from ..readout import Readout
+from ..losses import BinaryCrossEntropy, CrossEntropy
 from ..training import Score
-from .inputs import Inputs
-from .part import Part, recurrent
-from .predictor import Predictor
+from .reader import Reader
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ..options import ModelOptions
 
 _Array = npt.NDArray[Any]
 
 
-class NToN(Predictor):
+class NToN(Reader):
     """Recurrent network with one output at each step: tagging, frame labels, next-step models.
 
         h_t = f(U x_t + W h_{t-1})        y_t = g(V h_t + b)
@@ -34,15 +35,21 @@ class NToN(Predictor):
     Args:
         cell: f, one of "rnn_tanh", "rnn_relu", "gru", "lstm", "lstm_peephole", "indrnn_tanh", "indrnn_relu",
             "gru_reset_before", "gru_layer_norm", "lstm_projected", "lstm_layer_norm" (docs/cells.md).
-        inputs: number of features I of x_t, or an `Embedding` for token ids.
+        inputs: number of features F of x_t, an `Embedding` for token ids, or the pair of both, (Embedding, F): x is
+            then the pair (ids, features), step for step, and x_t [W[id_t] ; features_t] of width E + F.
         hidden: units H of each layer and direction.
         outputs: K, the length of y_t.
         activation: g and with it the loss: "softmax" (one class of K a step, cross entropy), "sigmoid" (K
             independent labels, binary cross entropy) or "linear" (K numbers, mean squared error).
+        loss: `CrossEntropy` with softmax, `BinaryCrossEntropy` with sigmoid: weights of classes, label smoothing,
+            labels that count nowhere. None: every step counts alike.
+        tie: the readout multiplies by the table of the embedding, "embedding.weight", instead of a "readout.weight" of
+            its own: outputs must be V, and D*H be E. The table then starts from N(0, 1/E).
         num_layers: recurrent layers, each reading the one below.
-        bidirectional: a second recurrence from the end of each sequence.
-        dropout: between the recurrent layers while the model trains, as in `RNN`.
-        learn_state: the state before the first step is made of parameters, as in `RNN`.
+        max_workspace: most bytes that a batch leaves in memory for its way back, as in `RNN.forward`.
+        layer: options of the recurrent layers, explained in `RNN`: bidirectional, direction, bias, dropout (between
+            layers), variational, input_dropout, recurrent_dropout, zoneout, learn_state, init, t_max, forget_bias.
+            Whatever drops acts while the model trains.
         dtype: "float32" or "float64"; "bfloat16": float32, with products of the recurrent layer as in `RNN`.
         seed: of the initial weights and the masks of dropout; None takes others each time.
 
@@ -63,61 +70,32 @@ class NToN(Predictor):
     def __init__(
         self,
         cell: str,
-        inputs: int | Embedding,
+        inputs: int | Embedding | tuple[Embedding, int],
         hidden: int,
         outputs: int,
         *,
         activation: str = "softmax",
+        loss: CrossEntropy | BinaryCrossEntropy | None = None,
+        tie: bool = False,
         num_layers: int = 1,
-        bidirectional: bool = False,
-        dropout: float = 0.0,
-        learn_state: bool = False,
+        max_workspace: int | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
+        **layer: Unpack[ModelOptions],
     ) -> None:
-        numbers, bfloat16 = _check.layer_dtype(dtype)
-        kind = "bfloat16" if bfloat16 else numbers.name
-        arguments = {
-            "cell": cell,
-            "inputs": inputs if isinstance(inputs, Embedding) else _check.size("inputs", inputs),
-            "hidden": _check.size("hidden", hidden),
-            "outputs": _check.size("outputs", outputs),
-            "activation": _check.choice("activation", activation, tuple(OUTPUTS)),
-            "num_layers": _check.size("num_layers", num_layers),
-            "bidirectional": _check.flag("bidirectional", bidirectional),
-            "dropout": _check.probability("dropout", dropout),
-            "learn_state": _check.flag("learn_state", learn_state),
-            "dtype": kind,
-        }
-        rng = np.random.default_rng(_check.seed(seed))
-        self._inputs = Inputs(inputs, numbers, rng)
-        layers = {
-            "bidirectional": bidirectional,
-            "dropout": dropout,
-            "learn_state": learn_state,
-            "dtype": kind,
-        }
-        self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, layers, rng)
-        self.readout = Readout(self.rnn.output_size, outputs, numbers, rng)
-        parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, "readout": self.readout}
-        super().__init__(arguments, parts, activation, outputs)
+        own = {"tie": True} if _check.flag("tie", tie) else {}
+        super().__init__(
+            cell, inputs, hidden, outputs, activation=activation, loss=loss, num_layers=num_layers,
+            max_workspace=max_workspace, dtype=dtype, seed=seed, layer=layer, own=own, tie=tie,
+        )  # fmt: skip
 
     def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
-        """See `Model.learn`."""
-        x = self._inputs.forward(batch.x)
-        h, _, tape = self.rnn.forward(x, lengths=batch.lengths)
-        assert tape is not None  # forward leaves one by default
+        """See `Trainable.learn`."""
+        h, _, tape = self._read(batch)
         read = batch.pick(h)
         score, dz = self._loss(self.readout.forward(read), batch)
-        dh = batch.put(self.readout.backward(read, dz, gradients["readout"].flat), h.shape)
-        to = gradients["rnn"]
-        wanted = self._inputs.table is not None
-        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=wanted, clip=clip)
-        to.gathered = below.stats.stored_norm**2
-        self._inputs.backward(batch, below.x, gradients)
-        if clip is not None and clip.value is not None:
-            for gradient in gradients.values():
-                gradient.clamp(clip.value)
+        dh = batch.put(self._readout_backward(read, dz, gradients), h.shape)
+        self._backward(tape, dh, None, batch, gradients, clip)
         return score
 
     def _pre_activations(self, batch: Batch) -> _Array:
@@ -130,14 +108,3 @@ class NToN(Predictor):
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SequencePairs:
         steps = self._inputs.sequences(x, lengths)
         return SequencePairs(steps, self._targets(y, lengths, steps))
-
-    @classmethod
-    def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
-        """See `Model.least_parameters`."""
-        inputs, hidden = arguments["inputs"], arguments["hidden"]
-        table = inputs.vocabulary * inputs.size if isinstance(inputs, Embedding) else 0
-        width = inputs.size if isinstance(inputs, Embedding) else inputs
-        cell = arguments["cell"]
-        seen = hidden // 2 if cell == "lstm_projected" else hidden  # width of h, which W_hh and V multiply
-        own = 1 if cell in ("indrnn_tanh", "indrnn_relu") else seen  # numbers of W_hh for each unit
-        return int(table + hidden * (width + arguments["num_layers"] * own) + arguments["outputs"] * seen)

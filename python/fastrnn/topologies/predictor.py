@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _check
-from ..batching import Batch, SequencePairs, Sequences, bucket, sequences
+from ..batching import Batch, LabelledSequences, SequencePairs, Sequences, bucket, sequences
 from ..training import Score
 from .model import Model
 
@@ -22,15 +22,16 @@ class Predictor(Model):
     """A model from whose pre-activations z losses and decisions follow."""
 
     def predict(self, x: Any, *, lengths: npt.ArrayLike | None = None, batch_size: int = 64) -> Any:
-        """Decisions at each step: the class (softmax), 0 or 1 an output (sigmoid), the outputs (linear).
+        """Decisions: the class (softmax), 0 or 1 an output (sigmoid), the outputs (linear).
 
         Args:
             x, lengths: as in `fit`.
             batch_size: sequences computed at once.
 
         Returns:
-            In the order of x: for a list of sequences a list of arrays (T_n,) or (T_n, K), for a padded array
-            one array (N,T) or (N,T,K), which past the end of a sequence holds -1 (class ids) or 0.
+            In the order of x. Of a model with outputs at each step for a list of sequences a list of arrays (T_n,) or
+            (T_n, K), for a padded array one array (N,T) or (N,T,K), which past the end of a sequence holds -1 (class
+            ids) or 0. Of a model with one output for each sequence (N,) or (N,K).
         """
         if self._output.by_class:
             return self._collect(x, lengths, batch_size, self._output.decide, (), np.dtype(np.int64), -1)
@@ -38,7 +39,7 @@ class Predictor(Model):
         return self._collect(x, lengths, batch_size, self._output.decide, (self._outputs,), dtype, 0)
 
     def predict_proba(self, x: Any, *, lengths: npt.ArrayLike | None = None, batch_size: int = 64) -> Any:
-        """Probabilities y = g(z) (T_n, K) at each step, in the form of `predict`; 0 past a sequence's end.
+        """Probabilities y = g(z), K where `predict` decides, and in its form; 0 past a sequence's end.
 
         Raises:
             ValueError: also where outputs are linear, which are no probabilities.
@@ -67,12 +68,12 @@ class Predictor(Model):
     # ---- the topology ----
 
     @abstractmethod
-    def _data(self, x: Any, lengths: Any) -> SequencePairs:
+    def _data(self, x: Any, lengths: Any) -> SequencePairs | LabelledSequences:
         """The user's x to predict from, checked."""
 
     @abstractmethod
     def _pre_activations(self, batch: Batch) -> _Array:
-        """z (M,K) of the valid steps of a batch."""
+        """z (M,K) of the valid steps of a batch, or (B,K) of its sequences."""
 
     def measure(self, batch: Batch) -> Score:
         """See `Trainable.measure`."""
@@ -89,8 +90,5 @@ class Predictor(Model):
 
     def _loss(self, z: _Array, batch: Batch) -> tuple[Score, _Array]:
         """Score and dz; z is overwritten."""
-        targets = batch.targets
-        assert targets is not None  # a dataset made with y
-        hits = None if self._output.hits is None else self._output.hits(z, targets)
-        loss = self._output.loss(z, targets, z)
-        return Score(loss.value, targets.size, hits, len(targets)), loss.gradient
+        assert batch.targets is not None  # a dataset made with y
+        return self._score(z, batch.targets, batch.steps)

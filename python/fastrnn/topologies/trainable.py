@@ -58,7 +58,7 @@ class Trainable(ABC):
             x: list of N sequences, each token ids (T_n,) or features (T_n, I); or one padded array (N,T) or
                 (N,T,I). Features become the model's dtype; values of padding are not read.
             y: targets in the same form: class ids (T_n,) for softmax, numbers (T_n, K) for linear, and from
-                0 to 1 for sigmoid.
+                0 to 1 for sigmoid; of a model with one output for each sequence (N,) or (N,K).
             epochs: passes over the data.
             batch_size: sequences a batch.
             optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.
