@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Decoders with attention that run step by step: what does not need another implementation to compare with."""
 
+import fastrnn
 import numpy as np
 import pytest
-from refusal import refused
-
-import fastrnn
 from fastrnn.layers import CELLS
 from fastrnn.topologies.attention import Attention
 from fastrnn.topologies.stepwise import Sampling, backward, forward
+from refusal import refused
 
 T, B, S, E, P, M, K = 5, 4, 6, 3, 7, 7, 9
 FORMS = [
@@ -66,7 +65,8 @@ def test_sampling_of_nothing_is_teacher_forcing(form):
 def test_sampling_of_all_feeds_the_largest_outputs(form):
     found, tape, (rnn, attention, table, readout, ids, memory) = learn(form, {"p": 1.0})
     want = (found[0] @ readout.T).argmax(2)
-    assert np.array_equal(tape.ids[1:], want[:-1]) and np.array_equal(tape.ids[0], ids[0])
+    assert np.array_equal(tape.ids[1:], want[:-1])
+    assert np.array_equal(tape.ids[0], ids[0])
     again, _, _ = forward(rnn, attention, table[tape.ids], memory if attention else None)
     assert np.allclose(again, found[0], rtol=0, atol=1e-13)
 
@@ -84,8 +84,10 @@ def test_rows_do_not_depend_on_the_batch(form):
     lengths, source = np.array([3, 5, 1, 4]), np.array([6, 3, 1, 4])
     all_rows, _, _ = learn(form, {"p": 0.5}, lengths=lengths, source_lengths=source)
     two, _, _ = learn(form, {"p": 0.5}, lengths=lengths[:2], source_lengths=source[:2], rows=2)
-    assert np.array_equal(all_rows[0][:, :2], two[0]) and np.array_equal(all_rows[1][:, :2], two[1])
-    assert not all_rows[0][3:, 0].any() and not all_rows[1][3:, 0].any()
+    assert np.array_equal(all_rows[0][:, :2], two[0])
+    assert np.array_equal(all_rows[1][:, :2], two[1])
+    assert not all_rows[0][3:, 0].any()
+    assert not all_rows[1][3:, 0].any()
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "gru_reset_before", "lstm_layer_norm"])

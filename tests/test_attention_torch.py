@@ -3,7 +3,6 @@
 
 import numpy as np
 import pytest
-
 from fastrnn.layers import CELLS
 from fastrnn.topologies.attention import Attention
 from fastrnn.topologies.stepwise import backward, forward
