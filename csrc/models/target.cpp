@@ -3,6 +3,7 @@
 // under its rules: no STL, no static initialisers. Its only external symbol is models_<type>().
 #include FR_SIMD
 #include "../target.h"
+#include "attention.h"
 #include "linear.h"
 #include "pointwise.h"
 #include "softmax.h"

@@ -82,6 +82,7 @@ _LATER = {
 }
 _MODULES_LATER = {
     "batching",
+    "decoding",
     "gradients",
     "init",
     "internals",
