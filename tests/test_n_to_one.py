@@ -186,10 +186,18 @@ def test_a_task_that_needs_memory_is_learned(pool):
     assert model.evaluate(x[150:], y[150:])["accuracy"] == 1.0
 
 
-def test_speed_is_of_steps_not_of_sequences():
-    x, y = data()
-    history = build().fit(x, y, epochs=1, progress=False)
-    np.testing.assert_allclose(history.steps_per_second * history.seconds, sum(LENGTHS))
+@pytest.mark.parametrize("inputs", ["ids", "features", "both"])
+@pytest.mark.parametrize("lengths", [LENGTHS, [4] * 3])
+def test_speed_is_of_steps_not_of_sequences(inputs, lengths):
+    ids, features = (make(each, lengths=lengths)[0] for each in ("ids", "features"))
+    source, x = {
+        "ids": (fastrnn.Embedding(VOCABULARY, 4), ids),
+        "features": (FEATURES, features),
+        "both": ((fastrnn.Embedding(VOCABULARY, 4), FEATURES), (ids, features)),
+    }[inputs]
+    model = fastrnn.NToOne("gru", source, 5, K)
+    history = model.fit(x, [0] * len(lengths), epochs=1, progress=False)
+    np.testing.assert_allclose(history.steps_per_second * history.seconds, sum(lengths))
 
 
 def test_gradient_flow_of_a_model():

@@ -13,6 +13,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
 
 import torch_models as theirs  # noqa: E402
+import torch_producers  # noqa: E402
 
 BOUND = 1e-8
 CELLS = list(fastrnn.layers.CELLS)
@@ -139,18 +140,21 @@ COMMON = [
     *({"cell": "gru", **options} for options in LAYERS),
     {"inputs": "features"},
     {"inputs": "both"},
-    {"inputs": "both", "max_workspace": 9000},
+    {"inputs": "both", "max_workspace": 7900},
     *LOSSES,
 ]
 POOLS = [
     *({"pool": name, "cell": cell} for name in ("mean", "max", "learned") for cell in CELLS),
     *({"pool": name, **options} for name in ("mean", "max", "learned") for options in LAYERS),
+    *({"pool": name, "inputs": kind} for name in ("mean", "max", "learned") for kind in ("features", "both")),
+    *({"pool": "learned", "cell": "gru", **options} for options in LOSSES),
 ]
 TIED = {"tie": True, "hidden": SIZE, "outputs": VOCABULARY}
 ROWS = [
     *((n_to_n, options) for options in [*COMMON, TIED, {**TIED, "inputs": "both"}]),
     (n_to_n, {**TIED, "hidden": SIZE // 2, "bidirectional": True}),
     *((n_to_one, options) for options in [*COMMON, *POOLS]),
+    *torch_producers.ROWS,
 ]
 
 

@@ -112,7 +112,7 @@ def layers(cell, hidden, weights, x, directions, start=None):
 
 
 def directions(arguments):
-    given = arguments.get("direction", "both" if arguments["bidirectional"] else "forward")
+    given = arguments.get("direction", "both" if arguments.get("bidirectional") else "forward")
     return (given,) * arguments["num_layers"] if isinstance(given, str) else given
 
 
@@ -160,5 +160,5 @@ def worst_error(model, x, y, loss_of):
     for name, tensor in tensors.items():
         grad = torch.zeros_like(tensor) if tensor.grad is None else tensor.grad
         assert gradients[name].shape == grad.shape
-        errors.append(np.abs(gradients[name] - grad.numpy()).max())
+        errors.append(np.abs(gradients[name] - grad.numpy()).max(initial=0))
     return float(max(errors))

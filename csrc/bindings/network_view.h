@@ -12,6 +12,7 @@ struct NetworkView {
   const Network<T>* net;
   std::shared_ptr<const PackedWeights> packed;  // of the parameters as they are now
   std::string isa;
+  const T* parameters;
 };
 
 // Of a NetworkF32 or NetworkF64; py::cast_error for anything else

@@ -16,6 +16,7 @@ struct Memory {
 };
 
 void register_runtime(py::module_& m);
+void register_attention(py::module_& m);
 void register_network(py::module_& m);
 void register_pointwise(py::module_& m);
 void register_decode(py::module_& m);

@@ -84,7 +84,7 @@ class PyNetwork {
     for (const Parameter& p : net_.layout())
       all.push_back(py::make_tuple(
           p.layer, p.direction, p.role,
-          p.columns ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
+          p.columns >= 0 ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
     return all;
   }
 
@@ -121,7 +121,7 @@ class PyNetwork {
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
 
-  NetworkView<T> view() { return {&net_, packed_weights(), isa_}; }
+  NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 

@@ -41,6 +41,19 @@ def sgd(
     weight_decay: float,
     scale: float,
 ) -> None: ...
+def rmsprop(
+    param: _Array,
+    grad: _Array,
+    square_avg: _Array,
+    grad_avg: _Array | None,
+    momentum_buffer: _Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    scale: float,
+) -> None: ...
 def square_sum(array: _Array) -> float: ...
 def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
 def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...
@@ -133,3 +146,26 @@ class _Network:
 
 class NetworkF32(_Network): ...
 class NetworkF64(_Network): ...
+
+def decode_tokens(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> list[tuple[npt.NDArray[np.int64], float, bool]]: ...
+def decode_beam(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    width: int,
+    best: int,
+    alpha: float,
+) -> list[list[tuple[npt.NDArray[np.int64], float, bool]]]: ...
+def decode_numbers(
+    parts: dict[str, Any], start: _Array | None, sigmoid: bool, temperature: float, seed: int, y: _Array
+) -> npt.NDArray[np.float64]: ...

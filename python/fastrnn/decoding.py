@@ -163,7 +163,14 @@ class Pieces:
         }
 
     def decode(
-        self, start: npt.ArrayLike, *, max_length: int, end: int | None = None, beam: int = 1, n_best: int = 1, alpha: float = 0.0
+        self,
+        start: npt.ArrayLike,
+        *,
+        max_length: int,
+        end: int | None = None,
+        beam: int = 1,
+        n_best: int = 1,
+        alpha: float = 0.0,
     ) -> Decoded:
         """Tokens of high probability: the most probable one at each step (beam=1), or a beam search.
 
@@ -231,7 +238,10 @@ class Pieces:
             temperature, seed: as in `sample`.
         """
         steps = _check.size("length", length)
-        warmth, number = _check.number("temperature", temperature, 0.0), _check.size("seed", seed, 0, 2**64 - 1)
+        warmth, number = (
+            _check.number("temperature", temperature, 0.0),
+            _check.size("seed", seed, 0, 2**64 - 1),
+        )
         first = _check.start_numbers(start, self.rows, self.outputs, self.dtype) if self.numbers else None
         y = np.empty((self.rows, steps, self.outputs), self.dtype)
         scores = _core.decode_numbers(self._parts, first, _check.flag("sigmoid", sigmoid), warmth, number, y)

@@ -30,12 +30,6 @@ class Streaming(Shapes):
         """Width of y."""
         raise NotImplementedError
 
-    def _weight(self, name: str) -> str:
-        raise NotImplementedError
-
-    def _state_shapes(self, B: int, unbatched: bool) -> tuple[tuple[int, ...], ...]:
-        raise NotImplementedError
-
     def step(self, x_t: _Array, state: State = None, out: _Array | None = None) -> tuple[_Array, State]:
         """One step of a stream: the same bits as the whole sequence of that batch in one call.
 

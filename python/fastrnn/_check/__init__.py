@@ -13,7 +13,9 @@ from .values import *  # noqa: F403
 
 if TYPE_CHECKING:
     from .decoding import *  # noqa: F403
+    from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
+    from .producers import *  # noqa: F403
     from .readers import *  # noqa: F403
 else:
 
@@ -21,7 +23,7 @@ else:
         """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        for module in ("models", "readers", "decoding"):
+        for module in ("models", "readers", "producers", "decoding", "fitting"):
             check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
             if check is not None:
                 globals()[name] = check

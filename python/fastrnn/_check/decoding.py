@@ -40,7 +40,9 @@ def start_tokens(start: object, rows: int, vocabulary: int | None) -> npt.NDArra
     if given.shape not in ((), (rows,)):
         raise ValueError(f"start has shape {given.shape}, but the batch needs {(rows,)} or one token")
     if vocabulary is not None and given.size and not 0 <= given.min() <= given.max() < vocabulary:
-        raise ValueError(f"start goes from {given.min()} to {given.max()}, but the embedding has {vocabulary} rows")
+        raise ValueError(
+            f"start goes from {given.min()} to {given.max()}, but the embedding has {vocabulary} rows"
+        )
     return np.ascontiguousarray(np.broadcast_to(given, (rows,)), np.int64)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from .model import Model
+from .n_to_m import NToM
 from .n_to_n import NToN
 from .n_to_one import NToOne
+from .one_to_n import OneToN
 
 # Every class that a file may name (see io.py), by its name.
-MODELS: Mapping[str, type[Model]] = MappingProxyType({"NToN": NToN, "NToOne": NToOne})
+MODELS: Mapping[str, type[Model]] = MappingProxyType(
+    {"NToM": NToM, "NToN": NToN, "NToOne": NToOne, "OneToN": OneToN}
+)
 
-__all__ = ["MODELS", "Model", "NToN", "NToOne"]
+__all__ = ["MODELS", "Model", "NToM", "NToN", "NToOne", "OneToN"]

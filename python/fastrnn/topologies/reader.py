@@ -99,12 +99,12 @@ class Reader(Predictor):
             buffers["embedding"] = TableGradient(self.readout.weight)
         return buffers
 
-    def _read(self, batch: Batch) -> tuple[_Array, State, Tape]:
+    def _read(self, batch: Batch, state: State = None) -> tuple[_Array, State, Tape]:
         """h (T,B,D*H) of a batch to learn from, the state at its end, and the tape."""
         x = self._inputs.forward(batch.x)
-        h, state, tape = self.rnn.forward(x, lengths=batch.lengths, max_workspace=self._max_workspace)
+        h, after, tape = self.rnn.forward(x, state, lengths=batch.lengths, max_workspace=self._max_workspace)
         assert tape is not None  # forward leaves one by default
-        return h, state, tape
+        return h, after, tape
 
     def _readout_backward(self, read: _Array, dz: _Array, gradients: Mapping[str, Gradient]) -> _Array:
         """The gradient of what was read."""
@@ -135,11 +135,12 @@ class Reader(Predictor):
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
         """See `Model.least_parameters`."""
-        embedding, features = split(arguments["inputs"])
+        embedding, features = split(_check.inputs(arguments["inputs"], Embedding))
         table = 0 if embedding is None else embedding.vocabulary * embedding.size
         width = features + (0 if embedding is None else embedding.size)
-        cell, hidden = arguments["cell"], arguments["hidden"]
+        cell, hidden = arguments["cell"], _check.size("hidden", arguments["hidden"])
+        num_layers = _check.size("num_layers", arguments["num_layers"])
         seen = hidden // 2 if cell == "lstm_projected" else hidden  # width of h, which W_hh and V multiply
         own = 1 if cell in ("indrnn_tanh", "indrnn_relu") else seen  # numbers of W_hh for each unit
-        readout = 0 if arguments.get("tie") else arguments["outputs"] * seen
-        return int(table + hidden * (width + arguments["num_layers"] * own) + readout)
+        readout = 0 if arguments.get("tie") else _check.size("outputs", arguments["outputs"]) * seen
+        return table + hidden * (width + num_layers * own) + readout
