@@ -78,6 +78,28 @@ def crf_viterbi(
 ) -> None: ...
 def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
 def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...
+def decode_tokens(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> list[tuple[npt.NDArray[np.int64], float, bool]]: ...
+def decode_beam(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    width: int,
+    best: int,
+    alpha: float,
+) -> list[list[tuple[npt.NDArray[np.int64], float, bool]]]: ...
+def decode_numbers(
+    parts: dict[str, Any], start: _Array | None, sigmoid: bool, temperature: float, seed: int, y: _Array
+) -> npt.NDArray[np.float64]: ...
 
 class _Tape:
     @property
