@@ -204,23 +204,30 @@ StateMasks Network<T>::state_masks(const Tape<T>* tape, size_t part) const {
 // Of what a layer reads, or of the gradient of that, rows (T,B,inputs): drops some numbers within the lengths
 template <class T>
 void Network<T>::mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const {
+  if ((layer ? tape.dropout.outputs : tape.dropout.inputs) == 0 || !rows.p) return;
+  const Index width = layer ? outputs(layer - 1) : shape_.I, all = tape.batch.T * tape.batch.B;
+  lease.run(all * width >= kManyMasked ? lease.size() : 1, false, 0, [&](const Team& team) {
+    mask_rows(tape, layer, rows, all * team.rank / team.size, all * (team.rank + 1) / team.size);
+  });
+}
+
+template <class T>
+void Network<T>::mask_rows(const Tape<T>& tape, int layer, Rows<T> rows, Index begin, Index end) const {
   const Dropout& drop = tape.dropout;
   const double p = layer ? drop.outputs : drop.inputs;
   if (p == 0 || !rows.p) return;
   const Batch& batch = tape.batch;
-  const Index width = layer ? outputs(layer - 1) : shape_.I, all = batch.T * batch.B;
+  const Index width = layer ? outputs(layer - 1) : shape_.I;
   const bool whole = !layer || drop.variational;
   const MaskLevel level = mask_level(p);
   const T scale = T(level.scale);
-  lease.run(all * width >= kManyMasked ? lease.size() : 1, false, 0, [&](const Team& team) {
-    for (Index r = all * team.rank / team.size; r < all * (team.rank + 1) / team.size; ++r) {
-      const Index t = r / batch.B, b = r % batch.B;
-      if (t >= batch.length_of_user_row(b)) continue;
-      const uint64_t row = mask_row(drop.seed, layer ? Masked::kOutputs : Masked::kInputs, layer, whole ? 0 : t + 1, b);
-      T* const at = rows.p + t * rows.step + b * rows.row;
-      for (uint32_t j = 0; j < uint32_t(width); ++j) at[j] *= mask_factor(row, j, level.least, scale);
-    }
-  });
+  for (Index r = begin; r < end; ++r) {
+    const Index t = r / batch.B, b = r % batch.B;
+    if (t >= batch.length_of_user_row(b)) continue;
+    const uint64_t row = mask_row(drop.seed, layer ? Masked::kOutputs : Masked::kInputs, layer, whole ? 0 : t + 1, b);
+    T* const at = rows.p + t * rows.step + b * rows.row;
+    for (uint32_t j = 0; j < uint32_t(width); ++j) at[j] *= mask_factor(row, j, level.least, scale);
+  }
 }
 
 template <class T>
@@ -389,4 +396,8 @@ std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budg
 
 template class Network<float>;
 template class Network<double>;
+template Weights<float> Network<float>::weights(int, float*) const;
+template Weights<double> Network<double>::weights(int, double*) const;
+template Weights<const float> Network<float>::weights(int, const float*) const;
+template Weights<const double> Network<double>::weights(int, const double*) const;
 }  // namespace fastrnn

@@ -120,6 +120,9 @@ struct BackwardRequest {
 };
 
 template <class T>
+class Stepwise;
+
+template <class T>
 class Network {
  public:
   // kernel: one of Kernels<T>::masked where the shape is masked()
@@ -158,11 +161,13 @@ class Network {
   std::unique_ptr<Checkpoints<T>> plan(const Batch& batch, double budget) const;
 
  private:
+  friend class Stepwise<T>;  // which runs the parts in another order
   Index widest_input() const;
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
   StateMasks state_masks(const Tape<T>* tape, size_t part) const;
   void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
+  void mask_rows(const Tape<T>& tape, int layer, Rows<T> rows, Index begin, Index end) const;  // t B + b
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
   std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
   Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;

@@ -30,6 +30,49 @@ def test_batches_of_one_update_are_one_batch(inputs, activation, clip):
     np.testing.assert_allclose(got.gradient_norm, want.gradient_norm, rtol=1e-12)
 
 
+def test_weighted_rows_of_several_batches_are_those_of_one():
+    """The mean loss of a batch is over the weights of its labels; one of them is ignored, in some batches all are."""
+    x, y = make("ids", "softmax", [1, 1, 2, 2, 3, 3, 4, 4])
+    y[2][:] = y[3][:] = 2
+    y[0][:], y[4][:] = 1, 0
+    loss = fastrnn.CrossEntropy(class_weight=(0.3, 2.0, 1.0), ignore_index=2)
+    model, twin = build(loss=loss), build(loss=loss)
+    options = {"epochs": 2, "shuffle": False, "progress": False}
+    got = model.fit(x, y, batch_size=2, accumulate=2, optimizer=fastrnn.SGD(0.5), **options)
+    want = twin.fit(x, y, batch_size=4, optimizer=fastrnn.SGD(0.5), **options)
+    close(model, twin)
+    np.testing.assert_allclose(got.loss, want.loss, rtol=1e-12)
+
+
+def test_updates_in_which_nothing_counts_change_nothing():
+    x, y = make("ids", "softmax", [1, 1, 3])
+    for tags, label in zip(y, (2, 2, 1)):
+        tags[:] = label
+    model = build(loss=fastrnn.CrossEntropy(ignore_index=2))
+    seen = []
+
+    class Watch(fastrnn.Callback):
+        def on_update_end(self, state):
+            seen.append((snapshot(state.model) == before, state.loss > 0))
+
+    before = snapshot(model)
+    model.fit(
+        x, y, epochs=1, batch_size=1, accumulate=2, optimizer=fastrnn.SGD(0.5), shuffle=False, callbacks=[Watch()],
+        progress=False,
+    )  # fmt: skip
+    assert seen == [(True, False), (False, True)]
+
+
+def test_the_norm_of_an_epoch_is_a_mean_over_its_updates():
+    x, y = make("ids", "softmax", [1, 2, 3, 4, 5])
+    model = build()
+    options = {"batch_size": 1, "accumulate": 2, "shuffle": False, "progress": False}
+    norms = model.fit(x, y, epochs=3, optimizer=fastrnn.SGD(0.0), **options).gradient_norm
+    of = [model.gradients(x[at : at + 2], y[at : at + 2])[1].values() for at in (0, 2, 4)]
+    want = np.mean([np.sqrt(sum(np.square(g).sum() for g in gradients)) for gradients in of])
+    np.testing.assert_allclose(norms, want, rtol=1e-12)
+
+
 def test_what_is_left_at_the_end_of_an_epoch_is_an_update():
     x, y = make("ids", "softmax", [1, 2, 3, 4, 5])
     model, twin = build(), build()

@@ -103,6 +103,30 @@ def test_a_rate_set_by_a_callback_stays():
     assert optimizer.lr == 0.0625
 
 
+def test_a_rate_set_by_a_callback_is_in_the_checkpoint(tmp_path):
+    pytest.importorskip("safetensors", reason="files need the extra io")
+    x, y = echo()
+    callback = fastrnn.Callback()
+
+    def halve(state):
+        state.optimizer.lr /= 2
+        return state.epoch == 2 and stopping
+
+    callback.on_epoch_end = halve
+    options = {
+        "epochs": 4,
+        **SETTINGS,
+        "checkpoint": tmp_path / "run",
+        "resume": True,
+        "callbacks": [callback],
+    }
+    for stopping in (True, False):  # noqa: B007
+        optimizer = fastrnn.SGD(0.5)
+        history = tagger().fit(x, y, optimizer=optimizer, **options)
+    assert history.learning_rate.tolist() == [0.5, 0.25, 0.125, 0.0625]
+    assert optimizer.lr == 0.03125
+
+
 def test_the_state_of_a_callback_is_in_the_checkpoint(tmp_path):
     pytest.importorskip("safetensors", reason="files need the extra io")
 

@@ -215,6 +215,19 @@ def test_a_handler_of_the_callers_stays(monkeypatch):
     assert came == [1]
 
 
+@pytest.mark.parametrize("name", ["plain", "bptt", "batches"])
+def test_resumed_again_and_again_within_an_epoch(name, tmp_path):
+    class Stop(fastrnn.Callback):
+        def on_update_end(self, state):
+            return state.updates in (13, 14, 16)
+
+    options = {"checkpoint": tmp_path / "run", "callbacks": [Stop()], "resume": True}
+    for count in (1, 1, 1, EPOCHS):
+        _, history = got = train(name, **options)
+        assert len(history.loss) in (0, 1) if count == 1 else len(history.loss) == EPOCHS
+    assert_same(got, train(name))
+
+
 def test_more_epochs_than_before(tmp_path):
     path = tmp_path / "run.safetensors"
     train("momentum", epochs=2, checkpoint=path)
@@ -309,7 +322,7 @@ def test_a_checkpoint_of_another_model(tmp_path):
     assert snapshot(other) == before
     used = fastrnn.Adam()
     other.fit(x, y, epochs=1, optimizer=used, progress=False)
-    with pytest.raises(ValueError, match="an optimizer of its own"):
+    with pytest.raises(ValueError, match=r"^this optimizer holds .* an optimizer of its own"):
         train("plain", resume=path, optimizer=used)
 
 
@@ -340,8 +353,14 @@ def test_files_that_are_no_checkpoints(tmp_path):
     for name in ("training.optimizer.m.rnn", "rnn.bias_hh_l0"):
         fewer = {key: tensor for key, tensor in tensors.items() if key != name}
         safetensors.save_file(fewer, path, metadata)
+        x, y = echo(90)
+        other = tagger("lstm", num_layers=2, dropout=0.3, seed=9)
+        before = snapshot(other)
         with pytest.raises(ValueError, match="is damaged"):
-            train("plain", resume=path)
+            other.fit(
+                x, y, epochs=1, batch_size=8, seed=4, validation_data=(x, y), resume=path, progress=False
+            )
+        assert snapshot(other) == before
 
 
 @pytest.mark.parametrize(

@@ -31,13 +31,24 @@ def seeds(x):
     return np.stack([sequence[0] for sequence in x])
 
 
-def decode(cell, hidden, part, tensors, y, states, constant, steps, end):
-    """z (T,K) of one sequence and its targets, the true y fed back."""
+def attend(w, query, memory):
+    """The context of a query: dot product, general, or additive where there is a v."""
+    if "v" in w:
+        scores = torch.tanh(w["weight_q"] @ query + memory @ w["weight_m"].T) @ w["v"]
+    else:
+        scores = (memory @ w["weight_a"].T if "weight_a" in w else memory) @ query
+    return torch.softmax(scores, dim=0) @ memory
+
+
+def decode(cell, hidden, part, tensors, y, states, constant, steps, end, attention=None):
+    """z (T,K) of one sequence and its targets, the true y fed back. attention: the memory, and whether h~ is fed."""
     weights = theirs.of_part(tensors, part)
     layers = 1 + max(int(name.split("_l")[1][0]) for name in weights if "_l" in name)
     y = torch.tensor(np.append(y, end) if end is not None else y)
     states = list(states) if states else [theirs.zeros(cell, hidden)] * layers
     z = []
+    looks, feeds = theirs.of_part(tensors, "attention"), attention is not None and attention[1]
+    out = torch.zeros_like(states[-1][0])
     for t in range(len(y)):
         if "feedback.weight" in tensors:
             row = tensors["feedback.weight"][y[t - 1] if t else K]
@@ -45,6 +56,11 @@ def decode(cell, hidden, part, tensors, y, states, constant, steps, end):
             row = y[t - 1] if t else torch.zeros(K, dtype=DOUBLE)
         else:
             row = torch.zeros(0, dtype=DOUBLE)
+        if "v" in looks:
+            seen = attend(looks, states[-1][0], attention[0])
+            row = torch.cat([row, seen])
+        elif feeds:
+            row = torch.cat([row, out])
         for layer in range(layers):
             own = {n.removesuffix(f"_l{layer}"): w for n, w in weights.items() if n.endswith(f"_l{layer}")}
             if layer == 0 and constant is not None:  # [W_ih | W_c] [x ; c]
@@ -54,6 +70,10 @@ def decode(cell, hidden, part, tensors, y, states, constant, steps, end):
                 own["weight_ih"] = torch.cat([own["weight_ih"], w_c], dim=1)
             states[layer] = theirs.STEPS[cell](own, row, *states[layer])
             row = states[layer][0]
+        if attention is not None:
+            if "v" not in looks:
+                seen = attend(looks, row, attention[0])
+            row = out = torch.tanh(looks["weight_c"] @ torch.cat([seen, row]) + looks["bias_c"])
         z.append(row @ tensors["readout.weight"].T + tensors["readout.bias"])
     return torch.stack(z) if z else torch.zeros(0, K, dtype=DOUBLE), y
 
@@ -132,13 +152,21 @@ def n_to_m(cell="lstm", inputs="ids", activation="softmax", end=END, **options):
             states = initial(arguments, tensors, c, finals)
             constant = None if arguments["context_to"] == "state" else (c, tensors["context_input.weight"])
             names = arguments["decoder_cell"], arguments["decoder_hidden"]
-            pairs.append(decode(*names, "decoder", tensors, target, states, constant, 99, end))
+            looks = (h, arguments["input_feeding"]) if arguments["attention"] else None
+            pairs.append(decode(*names, "decoder", tensors, target, states, constant, 99, end, looks))
         return loss_over(activation, pairs)
 
     return theirs.worst_error(model, x, y, loss_of)
 
 
 CELLS = list(fastrnn.layers.CELLS)
+ATTENTIONS = [
+    {"attention": "luong"},
+    {"attention": "luong", "score": "dot"},
+    {"attention": "luong", "input_feeding": False},
+    {"attention": "luong", "score": "dot", "input_feeding": False},
+    {"attention": "bahdanau"},
+]
 OTHER = {"decoder_cell": "gru", "decoder_hidden": 7, "decoder_layers": 2}
 ONE_TO_N = [
     *({"cell": cell, "feed": feed} for cell in CELLS for feed in ("first", "every")),
@@ -165,6 +193,10 @@ N_TO_M = [
     *({"cell": "gru", "decoder_cell": "lstm", "context": k, "initial": i} for k in CONTEXTS for i in ("both", "h")),
     *({"decoder_cell": cell, "decoder_hidden": 8} for cell in CELLS),
     {"initial": "h"},
+    *({"cell": cell, **looks} for cell in CELLS for looks in ATTENTIONS),
+    *({"bidirectional": True, "context_to": to, **looks} for looks in ATTENTIONS if looks.get("score") != "dot"
+      for to in ("state", "input", "both")),
+    *({"context": "first_last", "decoder_layers": 2, **looks} for looks in ATTENTIONS),
     {"initial": "h", "decoder_layers": 2},
     {"num_layers": 2},
     {"num_layers": 2, "bidirectional": True, "context": "first_last", "context_to": "both"},

@@ -6,6 +6,7 @@
 #include <tuple>
 #include "dispatch.h"
 #include "network.h"
+#include "network_view.h"
 #include "register.h"
 namespace fastrnn {
 namespace {
@@ -119,6 +120,8 @@ class PyNetwork {
     }
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
+
+  NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
 
@@ -395,6 +398,13 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
 }
 }  // namespace
+
+template <class T>
+NetworkView<T> view_of(const py::object& network) {
+  return py::cast<PyNetwork<T>&>(network).view();
+}
+template NetworkView<float> view_of<float>(const py::object&);
+template NetworkView<double> view_of<double>(const py::object&);
 
 void register_network(py::module_& m) {
   register_typed<float>(m, "NetworkF32", "TapeF32");

@@ -4,6 +4,8 @@
 #include <cmath>
 #include "../target.h"
 #include "../cells/cell.h"
+#include "reference_attention.h"
+#include "reference_crf.h"
 FR_NAMESPACE_BEGIN
 namespace {
 template <class T>
@@ -67,10 +69,50 @@ struct ReferencePointwise {
   }
 };
 
+// packed: bias, then W (H,K)
 template <class T>
-constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,    ReferencePointwise<T>::sgd,
-                                     ReferencePointwise<T>::rmsprop, ReferencePointwise<T>::square_sum,
-                                     ReferencePointwise<T>::gather,  ReferencePointwise<T>::scatter_add};
+struct ReferenceLinear {
+  static Index packed_size(Index H, Index K) { return H * (K + 1); }
+
+  static void pack(const LinearWeights<T>& w, T* packed) {
+    for (Index j = 0; j < w.H; ++j) {
+      packed[j] = w.bias ? w.bias[j] : T(0);
+      for (Index k = 0; k < w.K; ++k)
+        packed[w.H + j * w.K + k] = w.transposed ? w.W[k * w.W_ld + j] : w.W[j * w.W_ld + k];
+    }
+  }
+
+  static void run(const LinearArgs<T>& a) {
+    const T* const W = a.packed + a.H;
+    for (Index n = 0; n < a.N; ++n)
+      for (Index j = 0; j < a.H; ++j) {
+        T* const z = a.z + n * a.z_ld + j;
+        double sum = double(a.add ? *z : a.packed[j]);
+        for (Index k = 0; k < a.K; ++k) sum += double(a.x[n * a.x_ld + k]) * double(W[j * a.K + k]);
+        *z = T(a.tanh ? tanh(sum) : sum);
+      }
+  }
+};
+
+template <class T>
+SoftmaxSum<T> reference_softmax_terms(const T* z, Index n, T scale, T* out) {
+  T most = z[0];
+  for (Index k = 1; k < n; ++k) most = z[k] > most ? z[k] : most;
+  double sum = 0;
+  for (Index k = 0; k < n; ++k) {
+    const double term = exp(double(scale) * (double(z[k]) - double(most)));
+    out[k] = T(term);
+    sum += term;
+  }
+  return {most, sum};
+}
+
+template <class T>
+constexpr ModelKernels<T> kModels = {
+    ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,      ReferencePointwise<T>::rmsprop,
+    ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
+    ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,        ReferenceLinear<T>::run,
+    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>, reference_crf<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

@@ -96,8 +96,10 @@ _LATER = {
 _MODULES_LATER = {
     "accumulation",
     "batching",
+    "decoding",
     "checkpoint",
     "feeds",
+    "crf",
     "gradients",
     "init",
     "internals",

@@ -55,8 +55,51 @@ def rmsprop(
     scale: float,
 ) -> None: ...
 def square_sum(array: _Array) -> float: ...
+def crf_values(
+    z: _Array,
+    lengths: npt.NDArray[np.int64],
+    tags: npt.NDArray[np.int64] | None,
+    start: _Array,
+    transition: _Array,
+    end: _Array,
+    value: npt.NDArray[np.float64],
+    dz: _Array | None,
+    d_transition: _Array | None,
+    scale: float,
+) -> None: ...
+def crf_viterbi(
+    z: _Array,
+    lengths: npt.NDArray[np.int64],
+    start: _Array,
+    transition: _Array,
+    end: _Array,
+    path: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float64],
+) -> None: ...
 def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
 def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...
+def decode_tokens(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> list[tuple[npt.NDArray[np.int64], float, bool]]: ...
+def decode_beam(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    width: int,
+    best: int,
+    alpha: float,
+) -> list[list[tuple[npt.NDArray[np.int64], float, bool]]]: ...
+def decode_numbers(
+    parts: dict[str, Any], start: _Array | None, sigmoid: bool, temperature: float, seed: int, y: _Array
+) -> npt.NDArray[np.float64]: ...
 
 class _Tape:
     @property
@@ -124,3 +167,26 @@ class _Network:
 
 class NetworkF32(_Network): ...
 class NetworkF64(_Network): ...
+
+def decode_tokens(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    seed: int,
+) -> list[tuple[npt.NDArray[np.int64], float, bool]]: ...
+def decode_beam(
+    parts: dict[str, Any],
+    start: npt.NDArray[np.int64],
+    end: int,
+    max_length: int,
+    width: int,
+    best: int,
+    alpha: float,
+) -> list[list[tuple[npt.NDArray[np.int64], float, bool]]]: ...
+def decode_numbers(
+    parts: dict[str, Any], start: _Array | None, sigmoid: bool, temperature: float, seed: int, y: _Array
+) -> npt.NDArray[np.float64]: ...

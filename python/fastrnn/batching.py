@@ -104,8 +104,8 @@ def sequences(
     array, counts = _check.padded_array(name, data, item, kind, lengths)
     n, steps = array.shape[:2]
     starts = np.arange(n, dtype=np.int64) * steps
-    if _mapped(array) and array.flags.c_contiguous:
-        kept = array.reshape(n * steps, *item)
+    if _mapped(array):
+        kept = array.reshape(n * steps, *item)  # copied only where it is a view with gaps
         return Sequences(kept, starts, counts, steps, None if kept.dtype == kind else kind)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf, which the check of values reports
         values = np.ascontiguousarray(array, kind).reshape(n * steps, *item)
@@ -175,10 +175,13 @@ class Batch(NamedTuple):
     @property
     def steps(self) -> int:
         """M, how many steps are no padding."""
-        if self.rows is not None:
-            return len(self.rows)
+        return self.shape[0] * self.shape[1] if self.rows is None else len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T,B)."""
         first = self.x[0] if isinstance(self.x, tuple) else self.x
-        return int(first.shape[0] * first.shape[1])
+        return first.shape[0], first.shape[1]
 
     def pick(self, values: _Array) -> _Array:
         """(T,B,...) -> (M,...): the valid steps; a view where all are."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .values import Array, size
+from .values import Array, choice, flag, size
 
 if TYPE_CHECKING:
     from ..batching import Sequences
@@ -81,3 +81,33 @@ def pair_of_lengths(lengths: object) -> tuple[object, object]:
     if not isinstance(lengths, (tuple, list)) or len(lengths) != 2:
         raise TypeError(f"lengths is of type {type(lengths).__name__}, but must be the pair (of x, of y)")
     return lengths[0], lengths[1]
+
+
+def attention(kind: object, score: object, input_feeding: object, max_workspace: object) -> dict[str, object]:
+    """The arguments of an attention, as they stand in a file."""
+    own: dict[str, object] = {
+        "attention": None if kind is None else choice("attention", kind, ("luong", "bahdanau")),
+        "score": choice("score", score, ("general", "dot")),
+        "input_feeding": flag("input_feeding", input_feeding),
+    }
+    if kind != "luong":
+        what = (
+            "there is no attention" if kind is None else "bahdanau has a score of its own, and always feeds"
+        )
+        without("score", score, "general", what)
+        without("input_feeding", input_feeding, True, what)
+    if kind is not None and max_workspace is not None:
+        raise ValueError("max_workspace and attention do not combine")
+    return own
+
+
+def some_choice(name: str, value: object, tokens: bool) -> None:
+    """A model that reads the tokens before."""
+    if not tokens:
+        raise ValueError(f"{name} is {value!r:.40}, but the model feeds back no token")
+
+
+def tokens_of(name: str, activation: str) -> None:
+    """Outputs that are tokens."""
+    if activation != "softmax":
+        raise ValueError(f"{name} is for tokens, but activation is {activation!r}: use generate")

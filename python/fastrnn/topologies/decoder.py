@@ -15,11 +15,52 @@ from ..clip import Clip
 from ..gradients import Gradient
 from ..recurrent import Recurrent
 from ..results import State, Tape
+from . import stepwise
+from .attention import Attention
 from .feedback import Feedback
 from .input_weights import InputWeights
 from .part import Part, recurrent
+from .stepwise import Sampling, StepsTape
 
 _Array = npt.NDArray[Any]
+
+
+class Beginning(NamedTuple):
+    """What a decoder begins with.
+
+    Attributes:
+        state: its initial state, None for the layers' own.
+        c: (B,C) its constant input, None without.
+        memory: (S,B,M) what its attention looks at, None without.
+        source_lengths: (B,) of the memory, None where all are S.
+    """
+
+    state: State
+    c: _Array | None
+    memory: _Array | None = None
+    source_lengths: _Array | None = None
+
+
+class Beginnings(NamedTuple):
+    """The gradients of a `Beginning`, None where there is none."""
+
+    dstate: State
+    dc: _Array | None
+    dmemory: _Array | None
+
+
+class Run(NamedTuple):
+    """One pass over a batch.
+
+    Attributes:
+        seen: (T,B,n) what the readout reads.
+        tape: of the layers where they ran over all steps at once.
+        steps: the tape of a run with attention, or with tokens of its own choice.
+    """
+
+    seen: _Array
+    tape: Tape | None
+    steps: StepsTape | None
 
 
 class Constant(NamedTuple):
@@ -36,13 +77,14 @@ class Decoder:
     Attributes:
         rnn: the layers.
         feedback: see feedback.py.
+        attention: see attention.py; None without.
         weights: W_c, None where no constant enters.
 
     Args:
         name: of the part of the layers.
         cell, hidden, num_layers, options: of the layers, which all run forward.
         feedback: made by the caller.
-        fed: numbers that x_t has besides.
+        attention: over what an encoder has read, or None.
         constant: what enters all steps alike, or None.
         max_workspace: see `Recurrent.forward`.
         rng: source of all initial weights.
@@ -56,13 +98,14 @@ class Decoder:
         num_layers: int,
         options: Mapping[str, Any],
         feedback: Feedback,
-        fed: int,
+        attention: Attention | None,
         constant: Constant | None,
         max_workspace: int | None,
         rng: np.random.Generator,
     ) -> None:
         self._name, self._max_workspace = name, max_workspace
-        self.feedback = feedback
+        self.feedback, self.attention = feedback, attention
+        fed = 0 if attention is None else attention.fed
         self.rnn: Recurrent = recurrent(cell, feedback.size + fed, hidden, num_layers, options, rng)
         _check.forward_only("what produces a sequence", self.rnn.directions)
         self._constant = constant
@@ -71,6 +114,8 @@ class Decoder:
     def parts(self) -> dict[str, Part]:
         """The parts, by name."""
         parts: dict[str, Part] = {**self.feedback.parts(), self._name: self.rnn}
+        if self.attention is not None:
+            parts["attention"] = self.attention
         return parts if self._constant is None else {**parts, self._constant.name: self._weights()}
 
     def constant(self, c: _Array | None) -> dict[str, Any]:
@@ -80,30 +125,50 @@ class Decoder:
         assert c is not None
         return {"constant": self._weights().forward(c), "constant_steps": self._constant.steps}
 
-    def forward(self, y: Batch, state: State, c: _Array | None, training: bool) -> tuple[_Array, Tape | None]:
-        """h (T,B,H) while the batch `y.x` is produced, and the tape."""
-        h, _, tape = self.rnn.forward(
-            self.feedback.forward(y.x), state, lengths=y.lengths, training=training,
-            max_workspace=self._max_workspace if training else None, **self.constant(c),
+    def forward(self, y: Batch, begin: Beginning, training: bool, sampling: Sampling | None = None) -> Run:
+        """Produces the batch `y.x`: what the readout reads of every step, and what backward needs.
+
+        sampling: which tokens are read that are the decoder's own choice; None reads the true ones.
+        """
+        x, extra = self.feedback.forward(y.x), self.constant(begin.c)
+        if self.attention is None and sampling is None:
+            seen, _, tape = self.rnn.forward(
+                x, begin.state, lengths=y.lengths, training=training,
+                max_workspace=self._max_workspace if training else None, **extra,
+            )  # fmt: skip
+            return Run(seen, tape, None)
+        read = self.feedback.previous(y.x) if sampling is not None else None
+        seen, _, steps = stepwise.forward(
+            self.rnn, self.attention, x, begin.memory, begin.state, source_lengths=begin.source_lengths,
+            lengths=y.lengths, sampling=sampling, ids=read, training=training, **extra,
         )  # fmt: skip
-        return h, tape
+        return Run(seen, None, steps)
 
     def backward(
         self,
-        tape: Tape,
+        run: Run,
         y: Batch,
         c: _Array | None,
-        dh: _Array,
+        dseen: _Array,
         gradients: Mapping[str, Gradient],
         clip: Clip | None,
-    ) -> tuple[State, _Array | None]:
-        """The gradients of the initial state and of c."""
-        to = gradients[self._name]
-        wanted = self.feedback.table is not None
-        below = self.rnn.backward(tape, dh, flat=to.flat, x_gradient=wanted, clip=clip)
+    ) -> Beginnings:
+        """The gradients of what it began with."""
+        to, wanted = gradients[self._name], self.feedback.table is not None
+        below: Any
+        if run.steps is None:
+            assert run.tape is not None  # it trained
+            below = self.rnn.backward(run.tape, dseen, flat=to.flat, x_gradient=wanted, clip=clip)
+        else:
+            own = None if self.attention is None else gradients["attention"].flat
+            below = stepwise.backward(
+                run.steps, dseen, rnn_flat=to.flat, attention_flat=own, x_gradient=wanted, clip=clip
+            )
         to.gathered = below.stats.stored_norm**2
-        self.feedback.backward(y, below.x, gradients)
-        return below.state, self.constant_backward(c, below.constant, gradients)
+        read = None if run.steps is None else run.steps.ids
+        self.feedback.backward(y, below.x, gradients, read)
+        dc = self.constant_backward(c, below.constant, gradients)
+        return Beginnings(below.state, dc, None if run.steps is None else below.memory)
 
     def constant_backward(
         self, c: _Array | None, dconstant: _Array | None, gradients: Mapping[str, Gradient]

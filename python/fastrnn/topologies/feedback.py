@@ -72,10 +72,20 @@ class Feedback:
         before = self.previous(y)
         return before if self.table is None else self.table.forward(before)
 
-    def backward(self, batch: Batch, dx: _Array | None, gradients: Mapping[str, Gradient]) -> None:
-        """Adds the gradient of the table, if there is one."""
+    def backward(
+        self,
+        batch: Batch,
+        dx: _Array | None,
+        gradients: Mapping[str, Gradient],
+        read: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        """Adds the gradient of the table, if there is one.
+
+        read: (T,B) the tokens that were read, where they are not the true ones.
+        """
         if self.table is None or dx is None:
             return
         gradient = gradients["feedback"]
         assert isinstance(gradient, TableGradient)
-        gradient.add(batch.pick(self.previous(batch.x)), np.ascontiguousarray(batch.pick(dx)))
+        ids = self.previous(batch.x) if read is None else read
+        gradient.add(batch.pick(ids), np.ascontiguousarray(batch.pick(dx)))

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _check
-from ..batching import Batch
+from ..batching import Batch, Sequences
 from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
@@ -18,14 +18,15 @@ from ..layers import CELLS
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from ..readout import Readout
 from ..results import State
+from .attention import Attention
 from .bridge import Bridge, copies
 from .context import CONTEXTS, Context
-from .decoder import Constant, Decoder
+from .decoder import Beginning, Beginnings, Constant, Decoder
 from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part, recurrent
 from .produced import Translations, produced
-from .producer import Beginning, Producer, arguments_of, least_table, shown
+from .producer import Back, Producer, arguments_of, least_table, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -62,6 +63,12 @@ class NToM(Producer):
         end: the token that ends a sequence, or None. `fit` appends it to every y; `decode` stops at it and leaves it
             out.
         decoder_cell, decoder_hidden, decoder_layers: of the decoder; None is as in the encoder.
+        attention: None, or at every step another mean of h_1 .. h_N, context_t = sum_s a_ts h_s, and the readout reads
+            h~_t = tanh(W_c [context_t ; s_t] + b_c):
+            "luong": a_t = softmax_s score(s_t, h_s);
+            "bahdanau": a_t = softmax_s v . tanh(W_q s_{t-1} + W_m h_s), and step t reads context_t as well.
+        score: of "luong", "general" s^T W_a h, or "dot" s . h, for widths that are equal.
+        input_feeding: of "luong": step t reads h~_{t-1} as well.
 
     In `fit`, `evaluate` and `gradients` x is as in `NToN`, none of them empty, and y holds as many sequences of any
     lengths: class ids (T_n,), or numbers (T_n,K). Where either is padded, `lengths` is the pair of those of x and y.
@@ -73,7 +80,9 @@ class NToM(Producer):
     Parameters are "embedding.weight", "encoder.weight_ih_l0" and so on as in torch.nn, "context.weight" and
     "context.bias", or "pool.weight", "pool.bias" and "pool.vector", "bridge.weight" (rows of h of each layer, then
     of c) and "bridge.bias", "context_input.weight" (G*H,C), "feedback.weight" (K+1, embedding) with the start in its
-    last row, "decoder.weight_ih_l0" and so on, "readout.weight" and "readout.bias".
+    last row, "decoder.weight_ih_l0" and so on, with attention "attention.weight_c", "attention.bias_c", and
+    "attention.weight_a" or "attention.weight_q", "attention.weight_m" and "attention.v", "readout.weight" and
+    "readout.bias".
 
     >>> model = NToM("gru", Embedding(10, 4), hidden=8, outputs=5, end=0, seed=0)
     >>> model.evaluate([[1, 2, 3], [4]], [[1, 2], [3, 4, 1]])["accuracy"] >= 0
@@ -99,6 +108,9 @@ class NToM(Producer):
         decoder_cell: str | None = None,
         decoder_hidden: int | None = None,
         decoder_layers: int | None = None,
+        attention: str | None = None,
+        score: str = "general",
+        input_feeding: bool = True,
         max_workspace: int | None = None,
         dtype: npt.DTypeLike = "float32",
         seed: int | None = None,
@@ -108,7 +120,7 @@ class NToM(Producer):
             "NToM", cell, inputs, hidden, outputs, activation=activation, loss=loss, feedback=feedback,
             embedding=embedding, end=end, num_layers=num_layers, max_workspace=max_workspace, dtype=dtype, layer=layer,
         )  # fmt: skip
-        arguments |= {
+        arguments |= _check.attention(attention, score, input_feeding, max_workspace) | {
             "context": _check.choice("context", context, CONTEXTS),
             "context_to": _check.choice("context_to", context_to, CONTEXT_TO),
             "initial": _check.choice("initial", initial, INITIAL),
@@ -122,6 +134,7 @@ class NToM(Producer):
         }
         numbers = _check.layer_dtype(dtype)[0]
         rng = np.random.default_rng(_check.seed(seed))
+        self._choices = np.random.default_rng(rng.integers(2**63))
         self._end, self._max_workspace = arguments["end"], max_workspace
         self._inputs = Inputs(arguments["inputs"], numbers, rng)
         options = {**layer, "dtype": arguments["dtype"]}
@@ -152,6 +165,11 @@ class NToM(Producer):
         if layers == 1:  # between which nothing is dropped
             one_way = {name: v for name, v in one_way.items() if name not in ("dropout", "variational")}
         constant = None if to == "state" else Constant("context_input", self._context.size, None)
+        attention = None if arguments["attention"] is None else Attention(
+            arguments["attention"], hidden // 2 if arguments["decoder_cell"] == "lstm_projected" else hidden,
+            self.encoder.output_size, score=arguments["score"], input_feeding=arguments["input_feeding"], dtype=dtype,
+            rng=rng,
+        )  # fmt: skip
         self.decoder = Decoder(
             "decoder",
             arguments["decoder_cell"],
@@ -159,7 +177,7 @@ class NToM(Producer):
             layers,
             one_way,
             feedback,
-            0,
+            attention,
             constant,
             self._max_workspace,
             rng,
@@ -177,7 +195,7 @@ class NToM(Producer):
 
     # ---- from what is read to what the decoder begins with ----
 
-    def _begin(self, x: Batch, training: bool) -> Beginning:
+    def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
         h, final, tape = self.encoder.forward(
             self._inputs.forward(x.x), lengths=x.lengths, training=training,
             max_workspace=self._max_workspace if training else None,
@@ -186,16 +204,16 @@ class NToM(Producer):
         c, context_back = self._context.forward(h, ends, x)
         state = self._initial(c, final)
 
-        def back(
-            dstate: State, dc: _Array | None, gradients: Mapping[str, Gradient], clip: Clip | None
-        ) -> None:
-            dfinal = self._initial_back(dstate, final)
+        def back(d: Beginnings, gradients: Mapping[str, Gradient], clip: Clip | None) -> None:
+            dfinal, dc, dh = self._initial_back(d.dstate, final), d.dc, d.dmemory
             if self._bridge is not None:
-                of_state = self._bridge.backward(c, state, dstate, gradients)
+                of_state = self._bridge.backward(c, state, d.dstate, gradients)
                 dc = of_state if dc is None else dc + of_state
-            dh, dends = (None, None) if dc is None else context_back(dc, gradients)
-            if dends is not None:
-                _h(dfinal)[-len(ends) :] += dends
+            if dc is not None:
+                of_context, dends = context_back(dc, gradients)
+                dh = of_context if dh is None else dh if of_context is None else dh + of_context
+                if dends is not None:
+                    _h(dfinal)[-len(ends) :] += dends
             to = gradients["encoder"]
             wanted = self._inputs.table is not None
             assert tape is not None  # it trains
@@ -203,7 +221,8 @@ class NToM(Producer):
             to.gathered = below.stats.stored_norm**2
             self._inputs.backward(x, below.x, gradients)
 
-        return Beginning(state, c if self.decoder.weights is not None else None, back)
+        memory = None if self.decoder.attention is None else h
+        return Beginning(state, c if self.decoder.weights is not None else None, memory, x.lengths), back
 
     def _initial(self, c: _Array, final: State) -> State:
         """The decoder's initial state, None for its own."""
@@ -223,11 +242,15 @@ class NToM(Producer):
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> Translations:
         of_x, of_y = _check.pair_of_lengths(lengths)
-        source = self._inputs.sequences(x, of_x)
-        _check.none_empty("x", source, "NToM")
+        source = self._asked(x, of_x)
         targets = produced(y, of_y, self._output, self._outputs, self._end, self._dtype)
         _check.same_count("x", len(source), "y", len(targets))
         return Translations(source, targets)
+
+    def _asked(self, x: Any, lengths: Any) -> Sequences:
+        source = self._inputs.sequences(x, lengths)
+        _check.none_empty("x", source, "NToM")
+        return source
 
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:

@@ -16,13 +16,12 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from ..readout import Readout
-from ..results import State
-from .decoder import Constant, Decoder
+from .decoder import Beginning, Beginnings, Constant, Decoder
 from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part
 from .produced import SeededSequences, produced, seeds_as_sequences
-from .producer import Beginning, Producer, arguments_of, least_table, shown
+from .producer import Back, Producer, arguments_of, least_table, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -98,12 +97,13 @@ class OneToN(Producer):
         arguments["feed"] = _check.choice("feed", feed, FEEDS)
         numbers = _check.layer_dtype(dtype)[0]
         rng = np.random.default_rng(_check.seed(seed))
+        self._choices = np.random.default_rng(rng.integers(2**63))
         self._end = arguments["end"]
         self._inputs = Inputs(arguments["inputs"], numbers, rng)
         fed_back = Feedback(feedback, activation == "softmax", outputs, embedding or hidden, numbers, rng)
         constant = Constant("seed", self._inputs.size, 1 if feed == "first" else None)
         self.decoder = Decoder(
-            "rnn", cell, hidden, num_layers, {**layer, "dtype": arguments["dtype"]}, fed_back, 0, constant,
+            "rnn", cell, hidden, num_layers, {**layer, "dtype": arguments["dtype"]}, fed_back, None, constant,
             max_workspace, rng,
         )  # fmt: skip
         self.rnn = self.decoder.rnn
@@ -111,24 +111,21 @@ class OneToN(Producer):
         parts: dict[str, Part] = {**self._inputs.parts(), **self.decoder.parts(), "readout": self.readout}
         super().__init__({**arguments, **shown(self.rnn)}, parts, activation, outputs, loss)
 
-    def _begin(self, x: Batch, training: bool) -> Beginning:
-        seeds = self._inputs.forward(x.x)[0]
+    def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
+        def back(d: Beginnings, gradients: Mapping[str, Gradient], clip: Clip | None) -> None:
+            assert d.dc is not None  # the seed is the decoder's constant input
+            self._inputs.backward(x, d.dc[None], gradients)
 
-        def back(
-            dstate: State, dc: _Array | None, gradients: Mapping[str, Gradient], clip: Clip | None
-        ) -> None:
-            assert dc is not None  # the seed is the decoder's constant input
-            self._inputs.backward(x, dc[None], gradients)
-
-        return Beginning(None, seeds, back)
+        return Beginning(None, self._inputs.forward(x.x)[0]), back
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SeededSequences:
-        seeds = self._seeds(x)
+        seeds = self._asked(x, None)
         targets = produced(y, lengths, self._output, self._outputs, self._end, self._dtype)
         _check.same_count("x", len(seeds), "y", len(targets))
         return SeededSequences(seeds, targets)
 
-    def _seeds(self, x: Any) -> Sequences:
+    def _asked(self, x: Any, lengths: Any) -> Sequences:
+        _check.needs("lengths", lengths, "sequence to read: x holds seeds")
         return self._inputs.sequences(seeds_as_sequences(x), None)
 
     @classmethod

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .. import _check, options
@@ -16,49 +17,65 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import output
-from ..readout import Readout
 from ..recurrent import Recurrent
-from ..results import State
-from ..training import Score
-from .decoder import Decoder
-from .model import Model
+from ..training import History, Score
+from .decoder import Beginning, Beginnings
+from .forcing import FORCINGS, Forced, Forcing
+from .generating import Generating
 from .produced import Production
+from .stepwise import Sampling
 
-_Array = npt.NDArray[Any]
-_Back = Callable[[State, "_Array | None", Mapping[str, Gradient], "Clip | None"], None]
-
-
-class Beginning(NamedTuple):
-    """What a decoder begins with.
-
-    Attributes:
-        state: its initial state, None for the layers' own.
-        c: (B,C) its constant input, None without.
-        back: takes the gradients of both and goes on with them.
-    """
-
-    state: State
-    c: _Array | None
-    back: _Back
+Back = Callable[[Beginnings, Mapping[str, Gradient], "Clip | None"], None]
 
 
-class Producer(Model):
+class Producer(Generating):
     """Base of OneToN and NToM."""
 
-    decoder: Decoder
-    readout: Readout
+    _forcing = Forcing()
+    _choices: np.random.Generator
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        teacher_forcing: float | Callable[[int], float] = 1.0,
+        forcing: str = "token",
+        **options: Any,
+    ) -> History:
+        """Trains the model, as `NToN.fit` does with all its options; of x, y and lengths see the class.
+
+        Args:
+            teacher_forcing: the probability with which a step reads the true output of the step before; else it reads
+                the model's own choice, the most probable token, through which no gradient flows (scheduled sampling,
+                Bengio et al. 2015). A number, or a function of the epoch, from 1.
+            forcing: "token" decides for each token, "batch" for all of a batch at once.
+
+        Raises:
+            TypeError, ValueError: as `NToN.fit`, or there is no token that is fed back.
+        """
+        by = _check.choice("forcing", forcing, FORCINGS)
+        if teacher_forcing == 1.0:
+            return super().fit(x, y, **options)
+        _check.some_choice("teacher_forcing", teacher_forcing, self.decoder.feedback.table is not None)
+        if callable(teacher_forcing):
+            options["callbacks"] = [Forced(teacher_forcing, by), *(options.get("callbacks") or ())]
+        else:
+            self._forcing = Forcing(_check.number("teacher_forcing", teacher_forcing, 0.0, 1.0), by)
+        try:
+            return super().fit(x, y, **options)
+        finally:
+            self._forcing = Forcing()
 
     def learn(self, batch: Production, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Trainable.learn`."""
         y = batch.y
-        begin = self._begin(batch.x, True)
-        h, tape = self.decoder.forward(y, begin.state, begin.c, True)
-        assert tape is not None  # it trains
-        read = y.pick(h)
+        begin, back = self._begin(batch.x, True)
+        run = self.decoder.forward(y, begin, True, self._sampling())
+        read = y.pick(run.seen)
         score, dz = self._score(self.readout.forward(read), y.pick(y.x), y.steps)
-        dh = y.put(self.readout.backward(read, dz, gradients["readout"].flat), h.shape)
-        dstate, dc = self.decoder.backward(tape, y, begin.c, dh, gradients, clip)
-        begin.back(dstate, dc, gradients, clip)
+        dseen = y.put(self.readout.backward(read, dz, gradients["readout"].flat), run.seen.shape)
+        back(self.decoder.backward(run, y, begin.c, dseen, gradients, clip), gradients, clip)
         if clip is not None and clip.value is not None:
             for gradient in gradients.values():
                 gradient.clamp(clip.value)
@@ -67,13 +84,34 @@ class Producer(Model):
     def measure(self, batch: Production) -> Score:
         """See `Trainable.measure`."""
         y = batch.y
-        begin = self._begin(batch.x, False)
-        h, _ = self.decoder.forward(y, begin.state, begin.c, False)
-        return self._score(self.readout.forward(y.pick(h)), y.pick(y.x), y.steps)[0]
+        run = self.decoder.forward(y, self._beginning(batch.x), False)
+        return self._score(self.readout.forward(y.pick(run.seen)), y.pick(y.x), y.steps)[0]
+
+    def _sampling(self) -> Sampling | None:
+        """Which tokens of a batch are the model's own choice."""
+        own = 1 - self._forcing.ratio
+        if self._forcing.by == "batch" and own > 0:
+            own = float(self._choices.random() < own)
+        if own == 0:
+            return None
+        table = self.decoder.feedback.table
+        assert table is not None  # checked by fit
+        seed = int(self._choices.integers(2**63))
+        return Sampling(own, self.readout.weight, self.readout.bias, table.weight, seed)
+
+    def _begin_masks(self, seed: int) -> None:
+        super()._begin_masks(seed)
+        self._choices = np.random.default_rng([seed, len(self._parts)])
+
+    def _generators(self) -> dict[str, np.random.Generator]:
+        return {**super()._generators(), "choices": self._choices}
+
+    def _beginning(self, x: Batch) -> Beginning:
+        return self._begin(x, False)[0]
 
     @abstractmethod
-    def _begin(self, x: Batch, training: bool) -> Beginning:
-        """From what is read to what the decoder begins with."""
+    def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
+        """From what is read to what the decoder begins with, and the way back."""
 
 
 def arguments_of(
