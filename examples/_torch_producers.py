@@ -13,9 +13,18 @@ import numpy as np
 import torch
 from _torch import LAYERS, tensors
 from fastrnn.batching import bucket
-from torch.nn.utils.rnn import pack_sequence, pad_sequence
+from torch.nn.utils.rnn import pack_sequence, pad_packed_sequence, pad_sequence
 
 State = Any  # h, or the pair of h and c
+
+
+class Beginning(NamedTuple):
+    """What a decoder begins with: its state, c (B,C), and of attention the memory (B,S,M) and where it ends (B,)."""
+
+    state: State
+    c: torch.Tensor | None
+    memory: torch.Tensor | None = None
+    lengths: torch.Tensor | None = None
 
 
 class Twin(torch.nn.Module):
@@ -24,7 +33,8 @@ class Twin(torch.nn.Module):
     What enters every step alike, W_c c, is another part of the inputs here, [x_t ; c]: PyTorch has no other way.
 
     Args:
-        model: a fastrnn.OneToN or fastrnn.NToM with feedback, an end, and context="last", without attention.
+        model: a fastrnn.OneToN or fastrnn.NToM with feedback and an end, and of the latter with context="last" and no
+            attention, or that of Luong, "general" with input feeding.
     """
 
     def __init__(self, model: fastrnn.OneToN | fastrnn.NToM) -> None:
@@ -33,61 +43,95 @@ class Twin(torch.nn.Module):
         self.start, self.end = form["outputs"], form["end"]
         self.reads = isinstance(model, fastrnn.NToM)
         self.first_alone = form.get("feed") == "first"
-        name, of = ("decoder", "decoder_") if self.reads else ("rnn", "")
+        self._name, of = ("decoder", "decoder_") if self.reads else ("rnn", "")
+        first = f"{self._name}.weight_ih_l0"
         constant = weights.pop("context_input.weight" if self.reads else "seed.weight", None)
         self.constant = constant is not None
         if constant is not None:
-            weights[f"{name}.weight_ih_l0"] = torch.cat([weights[f"{name}.weight_ih_l0"], constant], 1)
-        for table in {"embedding", "feedback"} & {key.partition(".")[0] for key in weights}:
+            weights[first] = torch.cat([weights[first], constant], 1)
+        parts = {name.partition(".")[0] for name in weights}
+        for table in {"embedding", "feedback"} & parts:
             self.add_module(table, torch.nn.Embedding(*weights[f"{table}.weight"].shape))
-        for linear in {"bridge", "readout"} & {key.partition(".")[0] for key in weights}:
+        for linear in {"bridge", "readout"} & parts:
             self.add_module(linear, torch.nn.Linear(*weights[f"{linear}.weight"].shape[::-1]))
+        self.attention = torch.nn.ParameterDict()
+        for name in (name for name in weights if name.startswith("attention.")):
+            self.attention[name.partition(".")[2]] = torch.nn.Parameter(weights[name])
         if self.reads:
             self.encoder = LAYERS[form["cell"]](
                 weights["encoder.weight_ih_l0"].shape[1], form["hidden"], form["num_layers"],
                 bidirectional=form.get("bidirectional", False),
             )  # fmt: skip
-        layers = form["decoder_layers" if self.reads else "num_layers"]
-        kind, width = LAYERS[form[f"{of}cell"]], weights[f"{name}.weight_ih_l0"].shape[1]
-        self.add_module(name, kind(width, form[f"{of}hidden"], layers))
-        self.decode = self.get_submodule(name)
-        self.load_state_dict(weights, strict=False)
+        kind, layers = LAYERS[form[f"{of}cell"]], form["decoder_layers" if self.reads else "num_layers"]
+        self.add_module(self._name, kind(weights[first].shape[1], form[f"{of}hidden"], layers))
+        self.load_state_dict(weights)
 
     def forward(self, x: list[torch.Tensor], y: list[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Pre-activations (M,K) of all steps without padding, and their targets (M,), while the true y is fed back."""
         y = [torch.cat([sequence, sequence.new_tensor([self.end])]) for sequence in y]
         targets, lengths = pad_sequence(y), torch.tensor([len(sequence) for sequence in y])
         before = torch.cat([torch.full_like(targets[:1], self.start), targets[:-1]])
-        state, c = self.begin(x)
-        h, _ = self.decode(self.inputs(before, c, first=True), state)
+        begin = self.begin(x)
+        h, _, _ = self.steps(before, begin, begin.state, None)
         inside = torch.arange(len(targets))[:, None] < lengths
         return self.readout(h[inside]), targets[inside]
 
-    def begin(self, x: list[torch.Tensor]) -> tuple[State, torch.Tensor]:
-        """The decoder's initial state, and c (B,C)."""
+    def begin(self, x: list[torch.Tensor]) -> Beginning:
+        """What the decoder begins with."""
         if not self.reads:
             seeds = torch.stack(x)
-            return None, self.embedding(seeds) if hasattr(self, "embedding") else seeds
+            return Beginning(None, self.embedding(seeds) if hasattr(self, "embedding") else seeds)
         packed = pack_sequence(x, enforce_sorted=False)
-        _, last = self.encoder(packed._replace(data=self.embedding(packed.data)))
+        memory, last = self.encoder(packed._replace(data=self.embedding(packed.data)))
         h = last[0] if isinstance(last, tuple) else last
         c = torch.cat(list(h[-2:]), -1) if self.encoder.bidirectional else h[-1]
-        return (self._bridged(c) if hasattr(self, "bridge") else last), c
+        state = self._bridged(c) if hasattr(self, "bridge") else last
+        if not self.attention:
+            return Beginning(state, c)
+        return Beginning(state, c, *pad_packed_sequence(memory, batch_first=True))
 
     def _bridged(self, c: torch.Tensor) -> State:
-        layers, hidden = self.decode.num_layers, self.decode.hidden_size
-        z = self.bridge(c).reshape(len(c), -1, layers, hidden).permute(1, 2, 0, 3)
+        rnn = self.get_submodule(self._name)
+        z = self.bridge(c).reshape(len(c), -1, rnn.num_layers, rnn.hidden_size).permute(1, 2, 0, 3)
         h = torch.tanh(z[0])
         return (h, z[1].contiguous()) if len(z) == 2 else h
 
-    def inputs(self, before: torch.Tensor, c: torch.Tensor, first: bool) -> torch.Tensor:
-        """[x_t ; c] of the tokens before (T,B); c is 0 where it enters no step but the first."""
-        x = self.feedback(before)
+    def steps(
+        self, before: torch.Tensor, begin: Beginning, state: State, fed: torch.Tensor | None
+    ) -> tuple[torch.Tensor, State, torch.Tensor | None]:
+        """What the readout reads (T,B,H) after the tokens before (T,B), the state, and what attention feeds.
+
+        Args:
+            state: before these steps; that of `begin` at the first ones, where alone `fed` is None.
+        """
+        rnn, x = self.get_submodule(self._name), self.feedback(before)
+        if not self.attention:
+            out, state = rnn(self._with_constant(x, begin.c, fed is None), state)
+            return out, state, out[-1]
+        assert begin.memory is not None  # of a net with attention
+        assert begin.lengths is not None
+        w, outs = self.attention, []
+        keys = begin.memory @ w["weight_a"].T
+        padding = torch.arange(keys.shape[1]) >= begin.lengths[:, None]
+        if fed is None:
+            fed = torch.zeros(len(keys), rnn.hidden_size)
+        for row in x:
+            read = torch.cat([row, fed], -1)[None]
+            out, state = rnn(self._with_constant(read, begin.c, False), state)
+            scores = (keys @ out[0, :, :, None])[:, :, 0].masked_fill(padding, -torch.inf)
+            context = (torch.softmax(scores, -1)[:, None] @ begin.memory)[:, 0]
+            fed = torch.tanh(torch.cat([context, out[0]], -1) @ w["weight_c"].T + w["bias_c"])
+            outs.append(fed)
+        return torch.stack(outs), state, fed
+
+    def _with_constant(self, x: torch.Tensor, c: torch.Tensor | None, first: bool) -> torch.Tensor:
+        """[x_t ; c] of x (T,B,E); c is 0 where it enters no step but the first."""
         if not self.constant:
             return x
-        constant = c.expand(len(before), *c.shape)
+        assert c is not None
+        constant = c.expand(len(x), *c.shape)
         if self.first_alone:
-            enters = torch.zeros(len(before), 1, 1)
+            enters = torch.zeros(len(x), 1, 1)
             enters[:1] = float(first)
             constant = constant * enters
         return torch.cat([x, constant], -1)
@@ -192,11 +236,12 @@ def _steps(
     net: Twin, x: list[torch.Tensor], max_length: int, choose: Callable[[torch.Tensor], torch.Tensor]
 ) -> Iterator[np.ndarray]:
     """The tokens (B,) of one step after the other, until all sequences have ended."""
-    state, c = net.begin(x)
+    begin, fed = net.begin(x), None
+    state = begin.state
     tokens, running = torch.full((len(x),), net.start), torch.ones(len(x), dtype=torch.bool)
-    for step in range(max_length):
-        h, state = net.decode(net.inputs(tokens[None], c, first=step == 0), state)
-        tokens = choose(net.readout(h[0]))
+    for _ in range(max_length):
+        out, state, fed = net.steps(tokens[None], begin, state, fed)
+        tokens = choose(net.readout(out[0]))
         yield tokens.numpy()
         running &= tokens != net.end
         if not running.any():

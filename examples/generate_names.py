@@ -138,7 +138,7 @@ class Judge:
 
 
 class Score(NamedTuple):
-    """Shares of written names: at home where they were asked to be; not among those of training; both; different ones."""
+    """Shares of written names: at home where asked for; not among those of training; both; different ones."""
 
     recognised: float
     new: float
