@@ -66,5 +66,6 @@ def decoder_width(input_size: int, fed_back: int, attention: int) -> None:
     """What the layers read is what they are given."""
     if input_size != fed_back + attention:
         raise ValueError(
-            f"rnn has input_size {input_size}, but it is given {fed_back} numbers that are fed back and {attention} of attention"
+            f"rnn has input_size {input_size}, but it is given {fed_back} numbers that are fed back and {attention} "
+            "of attention"
         )
