@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // What the objects of one target offer the others: its kernels.
 #pragma once
-#include "models/api.h"
+#include "api.h"
 #define FR_DECLARE_TARGET(name)       \
   namespace fastrnn {                 \
   inline namespace name {             \

@@ -93,6 +93,36 @@ struct SoftmaxSum {
   double sum;  // of the terms; NaN where a z is NaN or +infinity, or all are -infinity
 };
 
+// A linear-chain CRF over K tags: a path y of n steps has the score
+//   start[y_0] + sum_t z[t][y_t] + sum_t transition[y_(t-1)][y_t] + end[y_(n-1)]
+template <class T>
+struct CrfArgs {
+  Index steps, B, K;
+  const T *start, *transition, *end;  // (K) (K,K) [from][to] (K)
+  const T* packed;  // as crf_pack left them, crf_packed_size
+  Rows<const T> z;  // (T,B,K), not read past the end of a row
+  const Index* lengths;  // (B) from 0 to T
+  const Index* tags;  // (T,B) not read past the end of a row. Null: none
+  double* value;  // (B) out: log Z less the score of the tags, or log Z without tags; of viterbi: the score of the path
+  Rows<T> dz;  // (T,B,K) out: scale times the gradient of value, 0 past the end of a row. p null: not wanted
+  T scale;
+  Index* path;  // (T,B) out of viterbi: the best tags, -1 past the end of a row
+};
+
+template <class T>
+struct CrfKernels {
+  Index (*packed_size)(Index K);
+  Index (*scratch_size)(Index steps, Index K);  // of one row of so many steps
+  Index (*partial_size)(Index K);
+  void (*pack)(const CrfArgs<T>&, T* packed);
+  // Row b, independent of all others; its expected pairs of tags are added to `partial`, null: not wanted, which goes with dz
+  void (*row)(const CrfArgs<T>&, Index b, T* scratch, T* partial);
+  // scale times the gradient to `transition` of all values, from partial sums of groups of rows one after the other;
+  // counts (K,K): how often a pair of tags follows each other
+  void (*transition_gradient)(const CrfArgs<T>&, const T* partials, Index groups, const Index* counts, T* out);
+  void (*viterbi)(const CrfArgs<T>&, Index b, T* scratch);
+};
+
 template <class T>
 struct ModelKernels {
   void (*adam)(const AdamArgs<T>&);
@@ -108,6 +138,7 @@ struct ModelKernels {
   void (*attention_backward)(const AttentionBackwardArgs<T>&);
   // out[k] = e^(scale (z[k] - max z)), at least the least normal number; n > 0
   SoftmaxSum<T> (*softmax_terms)(const T* z, Index n, T scale, T* out);
+  CrfKernels<T> crf;
 };
 
 }  // namespace fastrnn

@@ -5,6 +5,7 @@
 #include "../target.h"
 #include "../cells/cell.h"
 #include "reference_attention.h"
+#include "reference_crf.h"
 FR_NAMESPACE_BEGIN
 namespace {
 template <class T>
@@ -111,7 +112,7 @@ constexpr ModelKernels<T> kModels = {
     ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,      ReferencePointwise<T>::rmsprop,
     ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
     ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,        ReferenceLinear<T>::run,
-    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>};
+    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>, reference_crf<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

@@ -99,6 +99,7 @@ _MODULES_LATER = {
     "decoding",
     "checkpoint",
     "feeds",
+    "crf",
     "gradients",
     "init",
     "internals",

@@ -55,6 +55,27 @@ def rmsprop(
     scale: float,
 ) -> None: ...
 def square_sum(array: _Array) -> float: ...
+def crf_values(
+    z: _Array,
+    lengths: npt.NDArray[np.int64],
+    tags: npt.NDArray[np.int64] | None,
+    start: _Array,
+    transition: _Array,
+    end: _Array,
+    value: npt.NDArray[np.float64],
+    dz: _Array | None,
+    d_transition: _Array | None,
+    scale: float,
+) -> None: ...
+def crf_viterbi(
+    z: _Array,
+    lengths: npt.NDArray[np.int64],
+    start: _Array,
+    transition: _Array,
+    end: _Array,
+    path: npt.NDArray[np.int64],
+    value: npt.NDArray[np.float64],
+) -> None: ...
 def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
 def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...
 def decode_tokens(

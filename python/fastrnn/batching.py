@@ -175,10 +175,13 @@ class Batch(NamedTuple):
     @property
     def steps(self) -> int:
         """M, how many steps are no padding."""
-        if self.rows is not None:
-            return len(self.rows)
+        return self.shape[0] * self.shape[1] if self.rows is None else len(self.rows)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T,B)."""
         first = self.x[0] if isinstance(self.x, tuple) else self.x
-        return int(first.shape[0] * first.shape[1])
+        return first.shape[0], first.shape[1]
 
     def pick(self, values: _Array) -> _Array:
         """(T,B,...) -> (M,...): the valid steps; a view where all are."""

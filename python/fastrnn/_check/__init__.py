@@ -12,6 +12,7 @@ from .layers import *  # noqa: F403
 from .values import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from .crf import *  # noqa: F403
     from .decoding import *  # noqa: F403
     from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
@@ -23,7 +24,7 @@ else:
         """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        for module in ("models", "readers", "producers", "decoding", "fitting"):
+        for module in ("models", "readers", "producers", "decoding", "crf", "fitting"):
             check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
             if check is not None:
                 globals()[name] = check

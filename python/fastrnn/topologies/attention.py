@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Attention of a decoder over a memory, the outputs m_s of an encoder, and decoders that run step by step.
 
-    luong      context_t = sum_s a_ts m_s    a_t = softmax_s score(h_t, m_s)    h.m ("dot") or h^T W_a m ("general")
+    luong      context_t = sum_s a_ts m_s    a_t = softmax_s score(h_t, m_s)    score: "dot" h.m, "general" h^T W_a m
     bahdanau   context_t = sum_s a_ts m_s    a_t = softmax_s v . tanh(W_q h_{t-1} + W_m m_s)        fed_t = context_t
     both       h~_t = tanh(W_c [context_t ; h_t] + b_c)          luong with input feeding: fed_t = h~_{t-1}, h~_0 = 0
 

@@ -6,17 +6,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import numpy.typing as npt
 
 from .. import _check
 from ..batching import Batch, SequencePairs
 from ..clip import Clip
+from ..crf import Crf
 from ..embedding import Embedding
 from ..feeds import Windows
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from ..results import State
 from ..training import Score
+from .crf_output import CrfOutput
+from .part import Part
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -45,6 +49,9 @@ class NToN(Reader):
             independent labels, binary cross entropy) or "linear" (K numbers, mean squared error).
         loss: `CrossEntropy` with softmax, `BinaryCrossEntropy` with sigmoid: weights of classes, label smoothing,
             labels that count nowhere. None: every step counts alike.
+        crf: the pre-activations are scores of a linear-chain CRF (see fastrnn.crf) instead of softmax at each step: the
+            loss is the negative log likelihood of whole sequences of classes, divided by their steps, `predict` gives
+            the most probable sequences, and `predict_proba` the probability of each class at each step.
         tie: the readout multiplies by the table of the embedding, "embedding.weight", instead of a "readout.weight" of
             its own: outputs must be V, and D*H be E. The table then starts from N(0, 1/E).
         num_layers: recurrent layers, each reading the one below.
@@ -62,7 +69,8 @@ class NToN(Reader):
     `rnn` is the recurrent layer by itself, one of `RNN`, `LSTM`, `GRU`, `IndRNN`: its `step` streams a trained model.
 
     Parameters are "embedding.weight" (V,E), "rnn.weight_ih_l0" and so on as in torch.nn, "readout.weight"
-    (K, D*H) and "readout.bias" (K,).
+    (K, D*H) and "readout.bias" (K,); of a CRF "crf.start" (K,), "crf.transition" (K,K)
+    [from, to] and "crf.end" (K,).
 
     >>> model = NToN("gru", Embedding(10, 4), hidden=8, outputs=3, seed=0)
     >>> [tags.shape for tags in model.predict([[1, 2, 3], [4]])]
@@ -78,6 +86,7 @@ class NToN(Reader):
         *,
         activation: str = "softmax",
         loss: CrossEntropy | BinaryCrossEntropy | None = None,
+        crf: bool = False,
         tie: bool = False,
         num_layers: int = 1,
         max_workspace: int | None = None,
@@ -86,10 +95,27 @@ class NToN(Reader):
         **layer: Unpack[ModelOptions],
     ) -> None:
         own = {"tie": True} if _check.flag("tie", tie) else {}
+        if _check.crf_output(crf, activation, loss):
+            own["crf"] = True
+        self._crf: CrfOutput | None = None
+        self._scores_paths = "crf" in own
         super().__init__(
             cell, inputs, hidden, outputs, activation=activation, loss=loss, num_layers=num_layers,
             max_workspace=max_workspace, dtype=dtype, seed=seed, layer=layer, own=own, tie=tie,
         )  # fmt: skip
+
+    def _above(self, outputs: int, dtype: np.dtype[Any], rng: np.random.Generator) -> dict[str, Part]:
+        if not self._scores_paths:
+            return {}
+        part = Crf(outputs, dtype, rng)
+        self._crf = CrfOutput(part)
+        return {"crf": part}
+
+    @classmethod
+    def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
+        """See `Model.least_parameters`."""
+        outputs = _check.size("outputs", arguments["outputs"])
+        return super().least_parameters(arguments) + (outputs * (outputs + 2) if arguments.get("crf") else 0)
 
     def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Trainable.learn`."""
@@ -101,10 +127,21 @@ class NToN(Reader):
         """See `feeds.StreamLearner`."""
         h, after, tape = self._read(batch, state)
         read = batch.pick(h)
-        score, dz = self._loss(self.readout.forward(read), batch)
+        z = self.readout.forward(read)
+        score, dz = self._crf.learn(z, batch, gradients["crf"]) if self._crf else self._loss(z, batch)
         dh = batch.put(self._readout_backward(read, dz, gradients), h.shape)
         self._backward(tape, dh, None, batch, gradients, clip)
         return score, after
+
+    def measure(self, batch: Batch) -> Score:
+        """See `Trainable.measure`."""
+        return self._crf.measure(self._pre_activations(batch), batch) if self._crf else super().measure(batch)
+
+    def _decide(self, z: _Array, batch: Batch) -> _Array:
+        return self._crf.decide(z, batch) if self._crf else super()._decide(z, batch)
+
+    def _activate(self, z: _Array, batch: Batch) -> _Array:
+        return self._crf.activate(z, batch) if self._crf else super()._activate(z, batch)
 
     def _pre_activations(self, batch: Batch) -> _Array:
         h, _ = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)

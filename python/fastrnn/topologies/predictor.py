@@ -34,9 +34,9 @@ class Predictor(Model):
             ids) or 0. Of a model with one output for each sequence (N,) or (N,K).
         """
         if self._output.by_class:
-            return self._collect(x, lengths, batch_size, self._output.decide, (), np.dtype(np.int64), -1)
+            return self._collect(x, lengths, batch_size, self._decide, (), np.dtype(np.int64), -1)
         dtype = self._dtype if self._output.hits is None else np.dtype(np.int64)
-        return self._collect(x, lengths, batch_size, self._output.decide, (self._outputs,), dtype, 0)
+        return self._collect(x, lengths, batch_size, self._decide, (self._outputs,), dtype, 0)
 
     def predict_proba(self, x: Any, *, lengths: npt.ArrayLike | None = None, batch_size: int = 64) -> Any:
         """Probabilities y = g(z), K where `predict` decides, and in its form; 0 past a sequence's end.
@@ -45,14 +45,14 @@ class Predictor(Model):
             ValueError: also where outputs are linear, which are no probabilities.
         """
         _check.probabilistic(self._output.hits is not None)
-        return self._collect(x, lengths, batch_size, self._output.activate, (self._outputs,), self._dtype, 0)
+        return self._collect(x, lengths, batch_size, self._activate, (self._outputs,), self._dtype, 0)
 
     def _collect(
         self,
         x: Any,
         lengths: npt.ArrayLike | None,
         batch_size: int,
-        finish: Callable[[_Array], _Array],
+        finish: Callable[[_Array, Batch], _Array],
         item: tuple[int, ...],
         dtype: np.dtype[Any],
         past_end: int,
@@ -62,8 +62,14 @@ class Predictor(Model):
         rows = np.full((data.rows, *item), past_end, dtype)
         for index in bucket(data.lengths, size):
             batch = data.batch(index)
-            rows[batch.where] = finish(self._pre_activations(batch))
+            rows[batch.where] = finish(self._pre_activations(batch), batch)
         return data.restore(rows)
+
+    def _decide(self, z: _Array, batch: Batch) -> _Array:
+        return self._output.decide(z)
+
+    def _activate(self, z: _Array, batch: Batch) -> _Array:
+        return self._output.activate(z)
 
     # ---- the topology ----
 

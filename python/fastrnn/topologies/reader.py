@@ -86,10 +86,15 @@ class Reader(Predictor):
         else:
             self.readout = Readout(seen, outputs, numbers, rng)
         parts: dict[str, Part] = {**self._inputs.parts(), "rnn": self.rnn, **self._between(rng)}
-        super().__init__(arguments, {**parts, "readout": self.readout}, activation, outputs, loss)
+        parts |= {"readout": self.readout, **self._above(outputs, numbers, rng)}
+        super().__init__(arguments, parts, activation, outputs, loss)
 
     def _between(self, rng: np.random.Generator) -> dict[str, Part]:
         """Parts between the recurrent layers and the readout, by name."""
+        return {}
+
+    def _above(self, outputs: int, dtype: np.dtype[Any], rng: np.random.Generator) -> dict[str, Part]:
+        """Parts that read what the readout gives, by name."""
         return {}
 
     def gradient_buffers(self) -> dict[str, Gradient]:
