@@ -44,7 +44,9 @@ class Model:
         self.W_q, self.W_m, self.v = draw.normal(size=(3, P)), draw.normal(size=(3, 7)), draw.normal(size=3)
         self.W_a = draw.normal(size=(P, 7))
         start = self.net(np.zeros((1, rows, E + self.fed)))[1]
-        self.states = tuple(draw.normal(size=a.shape) for a in (start if isinstance(start, tuple) else (start,)))
+        self.states = tuple(
+            draw.normal(size=a.shape) for a in (start if isinstance(start, tuple) else (start,))
+        )
         self.constant = draw.normal(size=(rows, self.net._gates * H)) if constant is not False else None
 
     def pieces(self, rows=None):
@@ -148,7 +150,9 @@ def test_greedy(cell, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("options", [(1.0, None, 1.0), (0.5, None, 1.0), (2.0, 3, 1.0), (1.5, None, 0.8), (1.0, 4, 0.7)])
+@pytest.mark.parametrize(
+    "options", [(1.0, None, 1.0), (0.5, None, 1.0), (2.0, 3, 1.0), (1.5, None, 0.8), (1.0, 4, 0.7)]
+)
 def test_sampling(kind, options):
     temperature, top_k, top_p = options
     model = Model("lstm", kind, rows=6, constant=None)
@@ -261,7 +265,8 @@ def test_an_end_that_never_comes():
     model = Model(constant=False)
     model.bias[END] = -1e9
     found = model.pieces().decode(1, max_length=3, end=END)
-    assert [len(s) for s in found.sequences] == [3] * model.rows and not found.finished.any()
+    assert [len(s) for s in found.sequences] == [3] * model.rows
+    assert not found.finished.any()
     assert [len(s) for s in model.pieces().decode(1, max_length=1).sequences] == [1] * model.rows
 
 

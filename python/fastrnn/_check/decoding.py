@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from .values import Array, array, dense, floats, number, size
+from .values import Array, dense, floats, number, size
 
 
 def sampling(temperature: object, top_k: object, top_p: object) -> tuple[float, int, float]:
@@ -34,7 +34,7 @@ def end_token(end: object, outputs: int) -> int:
 
 def start_tokens(start: object, rows: int, vocabulary: int | None) -> npt.NDArray[np.int64]:
     """One token for all rows, or one a row; in the vocabulary of the embedding, if there is one."""
-    given = array("start", start)
+    given = np.asarray(start)
     if given.dtype.kind not in "iu":
         raise TypeError(f"start has dtype {given.dtype}, not integers")
     if given.shape not in ((), (rows,)):
@@ -66,5 +66,6 @@ def decoder_width(input_size: int, fed_back: int, attention: int) -> None:
     """What the layers read is what they are given."""
     if input_size != fed_back + attention:
         raise ValueError(
-            f"rnn has input_size {input_size}, but it is given {fed_back} numbers that are fed back and {attention} of attention"
+            f"rnn has input_size {input_size}, but it is given {fed_back} numbers that are fed back and {attention} "
+            "of attention"
         )

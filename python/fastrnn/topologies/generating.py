@@ -165,7 +165,7 @@ class Generating(Model):
 
     @abstractmethod
     def _asked(self, x: Any, lengths: Any) -> Sequences:
-        """What the user wants sequences from, checked: seeds as sequences of one step, or sequences none of them empty."""
+        """What the user wants sequences from, checked: seeds as sequences of one step, or sequences, none empty."""
 
     @abstractmethod
     def _beginning(self, x: Batch) -> Beginning:
