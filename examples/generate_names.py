@@ -111,27 +111,29 @@ def train_torch(task: Task, asked: np.ndarray, args: argparse.Namespace) -> Writ
     return Written(trained.loss, trained.validation_loss, names, trained.seconds)
 
 
-class Judge:
-    """The network of surnames.py, trained on the same names.
+class Judge(NamedTuple):
+    """The network of surnames.py, and the share of names of its test that it gives their locale."""
 
-    Attributes:
-        right: share of names of the test that it gives their locale.
-    """
-
-    def __init__(self, parts: tuple[surnames.Names, ...], seed: int, progress: bool) -> None:
-        self._letters = surnames.Alphabet(parts[0])
-        train, validation, test = map(self._letters.part, parts)
-        args = argparse.Namespace(**JUDGE, seed=seed, progress=progress)
-        self._model = surnames.new_network(self._letters, args)
-        told = surnames.train_ours(self._model, train, validation, test, args)
-        self.right = float(np.mean(told.predicted == test.y))
+    letters: surnames.Alphabet
+    model: fastrnn.NToOne
+    right: float
 
     def locales(self, names: list[str]) -> np.ndarray:
         """(N,) where names seem to be from; -1 of a name without letters."""
         some = np.array([name != "" for name in names])
         found = np.full(len(names), -1)
-        found[some] = self._model.predict(self._letters.encode(name for name in names if name))
+        found[some] = self.model.predict(self.letters.encode(name for name in names if name))
         return found
+
+
+def train_judge(parts: tuple[surnames.Names, ...], seed: int, progress: bool) -> Judge:
+    """Trains it on the first part."""
+    letters = surnames.Alphabet(parts[0])
+    train, validation, test = map(letters.part, parts)
+    args = argparse.Namespace(**JUDGE, seed=seed, progress=progress)
+    model = surnames.new_network(letters, args)
+    told = surnames.train_ours(model, train, validation, test, args)
+    return Judge(letters, model, float(np.mean(told.predicted == test.y)))
 
 
 # ---- what is shown ----
@@ -216,7 +218,7 @@ def main(argv: list[str] | None = None) -> dict[str, Score]:
     asked = task.asked(args.count, np.random.default_rng(args.seed))
     print(f"{len(task.train)} names of {len(surnames.LOCALES)} locales to learn from,", end=" ")
     print(f"{task.alphabet.end} letters", flush=True)
-    judge = Judge(parts, args.seed, args.progress)
+    judge = train_judge(parts, args.seed, args.progress)
     results = {"fastrnn": train_ours(task, asked, args)}
     if args.compare_torch:
         results["PyTorch"] = train_torch(task, asked, args)

@@ -6,6 +6,7 @@ Their data come with packages that tests do not need: some made by hand stand in
 
 import argparse
 import datetime
+import functools
 import importlib
 import sys
 from pathlib import Path
@@ -180,9 +181,9 @@ def test_names_with_other_letters_leave_validation():
 
 
 def test_names_without_letters_are_from_nowhere():
-    judge = object.__new__(generate_names.Judge)
-    judge._letters = surnames.Alphabet([("ab", 0)])
-    judge._model = surnames.new_network(judge._letters, argparse.Namespace(hidden=4, seed=0))
+    letters = surnames.Alphabet([("ab", 0)])
+    model = surnames.new_network(letters, argparse.Namespace(hidden=4, seed=0))
+    judge = generate_names.Judge(letters, model, 0.0)
     assert (judge.locales(["", "ab", "x"]) >= 0).tolist() == [False, True, True]
 
 
@@ -260,7 +261,7 @@ def test_words_wrong_by_number_of_letters():
 def test_g2p_runs_and_compares_contexts(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the figure is drawn with matplotlib")
     monkeypatch.setattr(g2p, "load_words", dictionary)
-    monkeypatch.setattr(g2p, "make_task", lambda words: make_task(words, test=30, validation=20))
+    monkeypatch.setattr(g2p, "make_task", functools.partial(g2p.make_task, test=30, validation=20))
     monkeypatch.setattr(g2p, "SHORT", {"words": 40, "epochs": 1})
     path = tmp_path / "figure.png"
     found = g2p.main([*SHORT, "--compare-contexts", "--beam", "3", "--plot", str(path)])
@@ -270,9 +271,6 @@ def test_g2p_runs_and_compares_contexts(monkeypatch, tmp_path, capsys):
     rows = [tuple(line.split()[:2]) for line in shown.splitlines()[2:14]]
     assert rows == [(context, to) for context in g2p.CONTEXTS for to in g2p.CONTEXT_TO]
     assert is_png(path)
-
-
-make_task = g2p.make_task
 
 
 @pytest.mark.parametrize("argv", [["--beam", "0"], ["--words", "0"], ["--epochs", "0"]])
