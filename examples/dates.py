@@ -185,7 +185,7 @@ def draw(figure: Any, results: dict[str, Result], task: Task) -> None:
 
 def main(argv: list[str] | None = None) -> dict[str, Result]:
     """Trains, compares, draws; the results by name."""
-    parser = _command.parser("Writes dates in ISO form.", epochs=12, hidden=128, figure="dates.png")
+    parser = _command.parser("Writes dates in ISO form.", epochs=6, hidden=128, figure="dates.png")
     parser.add_argument("--locale", default="en", help="of the dates to read (default: en)")
     args = _command.parse(parser, argv)
     start, task = time.perf_counter(), make_task(write_dates(args.locale))
