@@ -265,7 +265,8 @@ def test_an_end_that_never_comes():
     model = Model(constant=False)
     model.bias[END] = -1e9
     found = model.pieces().decode(1, max_length=3, end=END)
-    assert [len(s) for s in found.sequences] == [3] * model.rows and not found.finished.any()
+    assert [len(s) for s in found.sequences] == [3] * model.rows
+    assert not found.finished.any()
     assert [len(s) for s in model.pieces().decode(1, max_length=1).sequences] == [1] * model.rows
 
 

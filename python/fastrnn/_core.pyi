@@ -167,26 +167,3 @@ class _Network:
 
 class NetworkF32(_Network): ...
 class NetworkF64(_Network): ...
-
-def decode_tokens(
-    parts: dict[str, Any],
-    start: npt.NDArray[np.int64],
-    end: int,
-    max_length: int,
-    temperature: float,
-    top_k: int,
-    top_p: float,
-    seed: int,
-) -> list[tuple[npt.NDArray[np.int64], float, bool]]: ...
-def decode_beam(
-    parts: dict[str, Any],
-    start: npt.NDArray[np.int64],
-    end: int,
-    max_length: int,
-    width: int,
-    best: int,
-    alpha: float,
-) -> list[list[tuple[npt.NDArray[np.int64], float, bool]]]: ...
-def decode_numbers(
-    parts: dict[str, Any], start: _Array | None, sigmoid: bool, temperature: float, seed: int, y: _Array
-) -> npt.NDArray[np.float64]: ...
