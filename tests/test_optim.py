@@ -24,6 +24,11 @@ SETTINGS = [
     ("Adam", {"lr": 0.01, "betas": (0.8, 0.99), "eps": 1e-3, "weight_decay": 0.02}),
     ("AdamW", {"lr": 0.01}),
     ("AdamW", {"lr": 0.01, "betas": (0.8, 0.99), "weight_decay": 0.5}),
+    ("RMSprop", {"lr": 0.01}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.8, "eps": 1e-3, "weight_decay": 0.02}),
+    ("RMSprop", {"lr": 0.01, "alpha": 0.9, "momentum": 0.9}),
+    ("RMSprop", {"lr": 0.01, "eps": 1e-2, "centered": True}),
+    ("RMSprop", {"lr": 0.01, "eps": 1e-2, "centered": True, "momentum": 0.5, "weight_decay": 0.1}),
 ]
 
 
@@ -76,11 +81,28 @@ class PlainAdamW(PlainAdam):
         super().__init__(lr, betas, eps, weight_decay)
 
 
+class PlainRMSprop:
+    def __init__(self, lr, alpha=0.99, eps=1e-8, centered=False, momentum=0.0, weight_decay=0.0):
+        self.lr, self.alpha, self.eps, self.centered = lr, alpha, eps, centered
+        self.momentum, self.decay = momentum, weight_decay
+        self.v = self.a = self.b = 0
+
+    def step(self, p, g):
+        g = g + self.decay * p
+        self.v = self.alpha * self.v + (1 - self.alpha) * g**2
+        if self.centered:
+            self.a = self.alpha * self.a + (1 - self.alpha) * g
+        self.b = self.momentum * self.b + g / (np.sqrt(self.v - self.a**2) + self.eps)
+        return p - self.lr * self.b
+
+
+PLAIN = {"SGD": PlainSGD, "Adam": PlainAdam, "AdamW": PlainAdamW, "RMSprop": PlainRMSprop}
+
+
 def test_against_a_plain_loop(setting, dtype):
     name, options = setting
     parameters, gradients = buffers(dtype)
-    plain = {"SGD": PlainSGD, "Adam": PlainAdam, "AdamW": PlainAdamW}[name]
-    loops = [plain(**options) for _ in SIZES]
+    loops = [PLAIN[name](**options) for _ in SIZES]
     want = [p.astype(np.float64) for p in parameters]
     optimizer = getattr(fastrnn, name)(**options)
     for step in gradients:
@@ -115,13 +137,10 @@ def test_against_torch(setting, dtype):
 
 def test_defaults_are_those_of_torch():
     torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
-    for name in ("SGD", "Adam", "AdamW"):
+    for name in PLAIN:
         ours = getattr(fastrnn, name)()
         theirs = getattr(torch.optim, name)([torch.zeros(1)]).defaults
-        shared = [
-            key for key in ("lr", "momentum", "nesterov", "betas", "eps", "weight_decay") if key in theirs
-        ]
-        assert {key: getattr(ours, key) for key in shared} == {key: theirs[key] for key in shared}
+        assert ours.settings() == {key: theirs[key] for key in ours.settings()}
 
 
 def test_scale_is_that_of_the_norm():
@@ -227,6 +246,11 @@ def test_bad_buffers(parameters, gradients, error, words):
         (lambda: fastrnn.SGD(momentum=1.5), ValueError, "momentum is 1.5, but must be from 0 to 1"),
         (lambda: fastrnn.SGD(nesterov=True), ValueError, "nesterov is True, but momentum is 0.0"),
         (lambda: fastrnn.SGD(momentum=0.9, nesterov=1), TypeError, "nesterov is 1"),
+        (lambda: fastrnn.RMSprop(alpha=1.5), ValueError, "alpha is 1.5, but must be from 0 to 1"),
+        (lambda: fastrnn.RMSprop(eps="0"), TypeError, "eps is '0'"),
+        (lambda: fastrnn.RMSprop(centered=1), TypeError, "centered is 1"),
+        (lambda: fastrnn.RMSprop(momentum=-0.1), ValueError, "momentum is -0.1"),
+        (lambda: fastrnn.RMSprop(weight_decay=np.nan), ValueError, "weight_decay is nan"),
         (lambda: fastrnn.Clip(norm=0.0), ValueError, "norm is 0.0, but must be greater than 0"),
         (lambda: fastrnn.Clip(norm=-5), ValueError, "norm is -5"),
         (lambda: fastrnn.Clip(norm=float("inf")), ValueError, "norm is inf"),
@@ -265,3 +289,43 @@ def test_the_learning_rate_may_be_set_and_is_checked():
         with pytest.raises(ValueError, match="scale"):
             optimizer.update([p], [np.ones(1)], scale)
     assert (optimizer.lr, optimizer.steps, p[0]) == (2, 1, -2)
+
+
+def test_a_restored_optimizer_goes_on_where_the_other_was(setting, dtype):
+    name, options = setting
+    parameters, gradients = buffers(dtype)
+    mine = getattr(fastrnn, name)(**options)
+    for step in gradients[:3]:
+        mine.update(parameters, step)
+    theirs = [p.copy() for p in parameters]
+    twin = getattr(fastrnn, name)(**options)
+    twin.restore(theirs, mine.steps, mine.state())
+    assert twin.settings() == mine.settings()
+    for step in gradients[3:]:
+        mine.update(parameters, step)
+        twin.update(theirs, step)
+    assert twin.steps == mine.steps == STEPS
+    assert [p.tobytes() for p in theirs] == [p.tobytes() for p in parameters]
+    with pytest.raises(ValueError, match="other arrays of parameters"):
+        twin.restore(parameters, mine.steps, mine.state())
+
+
+def test_an_optimizer_is_not_restored_from_another_state():
+    parameters = [np.ones(4)]
+    adam, sgd = fastrnn.Adam(), fastrnn.SGD(momentum=0.9)
+    for optimizer in (adam, sgd):
+        optimizer.update(parameters, [np.ones(4)])
+    fresh = fastrnn.Adam()
+    for state, words in (
+        (sgd.state(), r"the state is of momentum_buffer, but this optimizer has m, v"),
+        (
+            {"m": [np.ones(4)], "v": [np.ones(5)]},
+            r"v of buffer 0 has shape \(5,\) and dtype float64, but \(4,\) and float64 are",
+        ),
+        ({"m": [np.ones(4)], "v": [None]}, r"v of buffer 0 is missing"),
+        ({"m": [np.ones(4)], "v": []}, r"v is of 0 buffers, but there are 1"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            fresh.restore(parameters, 1, state)
+        assert fresh.steps == 0
+        assert fresh.state() == {}

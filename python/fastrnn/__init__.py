@@ -15,16 +15,17 @@ from .results import Gradients, Internals, Stats, Tape
 from .runtime import active, available, get_num_threads, set_num_threads, threads, using
 
 if TYPE_CHECKING:
+    from .callbacks import Callback, EarlyStopping, StopTraining
     from .clip import Clip
     from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
+    from .history import History
     from .io import load
     from .losses import BinaryCrossEntropy, CrossEntropy
     from .nonfinite import NonFiniteError
-    from .optim import SGD, Adam, AdamW
+    from .optim import SGD, Adam, AdamW, RMSprop
     from .stream import Stream
     from .topologies import NToM, NToN, NToOne, OneToN
-    from .training import History
     from .truncated import TruncatedTape
 
 __version__ = "0.1.0"
@@ -36,8 +37,10 @@ __all__ = [
     "Adam",
     "AdamW",
     "BinaryCrossEntropy",
+    "Callback",
     "Clip",
     "CrossEntropy",
+    "EarlyStopping",
     "Embedding",
     "GradientFlow",
     "Gradients",
@@ -49,7 +52,9 @@ __all__ = [
     "NToOne",
     "NonFiniteError",
     "OneToN",
+    "RMSprop",
     "Stats",
+    "StopTraining",
     "Stream",
     "Tape",
     "TruncatedTape",
@@ -69,29 +74,41 @@ _LATER = {
     "Adam": "optim",
     "AdamW": "optim",
     "BinaryCrossEntropy": "losses",
+    "Callback": "callbacks",
     "Clip": "clip",
     "CrossEntropy": "losses",
+    "EarlyStopping": "callbacks",
     "Embedding": "embedding",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
-    "History": "training",
     "NToM": "topologies",
+    "History": "history",
     "NToN": "topologies",
     "OneToN": "topologies",
     "NToOne": "topologies",
     "NonFiniteError": "nonfinite",
+    "RMSprop": "optim",
+    "StopTraining": "callbacks",
     "Stream": "stream",
     "TruncatedTape": "truncated",
     "load": "io",
 }
 _MODULES_LATER = {
+    "accumulation",
     "batching",
+    "checkpoint",
+    "feeds",
     "gradients",
     "init",
     "internals",
+    "interrupts",
+    "place",
     "products",
+    "progress",
     "readout",
     "row_losses",
+    "schedules",
+    "training",
     *_LATER.values(),
 }
 

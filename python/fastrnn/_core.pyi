@@ -41,6 +41,19 @@ def sgd(
     weight_decay: float,
     scale: float,
 ) -> None: ...
+def rmsprop(
+    param: _Array,
+    grad: _Array,
+    square_avg: _Array,
+    grad_avg: _Array | None,
+    momentum_buffer: _Array | None,
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    scale: float,
+) -> None: ...
 def square_sum(array: _Array) -> float: ...
 def embedding_gather(table: _Array, ids: npt.NDArray[np.int64], out: _Array) -> None: ...
 def embedding_scatter_add(dtable: _Array, ids: npt.NDArray[np.int64], dout: _Array) -> None: ...

@@ -2,7 +2,8 @@
 """From sequences of differing length to padded time-major batches, and back.
 
 Sequences stand end to end in one array (`Sequences`), so that a batch is one gather without a Python loop
-over its sequences. Batches hold sequences of similar length (`bucket`), so that little is padded. Padding
+over its sequences. A memory-mapped array stays where it is: batches are gathered from the file, and converted. Batches
+hold sequences of similar length (`bucket`), so that little is padded. Padding
 repeats the last row of a sequence, which is always a valid token, and nothing reads it. Empty sequences are
 in no batch.
 """
@@ -32,22 +33,36 @@ class Sequences:
         starts: (N,)
         lengths: (N,), zeros allowed.
         padded: T if they came as one padded array (N,T,...), of which `values` has all rows; None for a list.
-        beside: (R, ...) what stands beside each row of `values`, such as features beside ids; None if nothing does.
+        dtype: of what is taken, where `values` are memory-mapped in another one; None where they have it.
+        beside: what stands beside each row, such as features beside ids; None if nothing does.
     """
 
     values: _Array
     starts: _Index
     lengths: _Index
     padded: int | None = None
-    beside: _Array | None = None
+    dtype: np.dtype[Any] | None = None
+    beside: Sequences | None = None
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def take(self, rows: _Index) -> Rows:
-        """The rows of `values`, and of `beside` where there is one: a pair."""
-        values = self.values.take(rows, axis=0)
-        return values if self.beside is None else (values, self.beside.take(rows, axis=0))
+        """These rows, in an array of any shape, and what is beside them where there is such: a pair."""
+        values = self._converted(self.values.take(rows, axis=0))
+        return values if self.beside is None else (values, self.beside.take(rows))
+
+    def piece(self, begin: int, end: int) -> _Array:
+        """The rows begin .. end-1 of `values` as `take` gives them."""
+        return self._converted(self.values[begin:end])
+
+    def _converted(self, values: _Array) -> _Array:
+        if self.dtype is None:
+            return values
+        with np.errstate(
+            over="ignore"
+        ):  # a double beyond float32 becomes inf: the check of values reports it
+            return values.astype(self.dtype)
 
     def locate(self, row: int) -> tuple[int, int]:
         """(n, t) of a row of `values`."""
@@ -88,15 +103,29 @@ def sequences(
         return _from_list(_check.sequence_list(name, data, item, kind, lengths), item, kind)
     array, counts = _check.padded_array(name, data, item, kind, lengths)
     n, steps = array.shape[:2]
+    starts = np.arange(n, dtype=np.int64) * steps
+    if _mapped(array):
+        kept = array.reshape(n * steps, *item)  # copied only where it is a view with gaps
+        return Sequences(kept, starts, counts, steps, None if kept.dtype == kind else kind)
     with np.errstate(over="ignore"):  # a double beyond float32 becomes inf, which the check of values reports
         values = np.ascontiguousarray(array, kind).reshape(n * steps, *item)
-    return Sequences(values, np.arange(n, dtype=np.int64) * steps, counts, steps)
+    return Sequences(values, starts, counts, steps)
+
+
+def _mapped(array: _Array) -> bool:
+    """Whether the memory of an array is a file."""
+    owner: Any = array
+    while isinstance(owner, np.ndarray):
+        if isinstance(owner, np.memmap):
+            return True
+        owner = owner.base
+    return False
 
 
 def pair(ids: Sequences, features: Sequences) -> Sequences:
     """Ids with features beside them, step for step; checked to be of the same lengths and form."""
     _check.same_form(ids, features)
-    return replace(ids, beside=features.values)
+    return replace(ids, beside=features)
 
 
 def _from_list(arrays: Sequence[_Array], item: tuple[int, ...], dtype: np.dtype[Any]) -> Sequences:
@@ -188,11 +217,15 @@ class SequencePairs:
 
     def batch(self, index: _Index) -> Batch:
         """The batch of the sequences in `index`, none of which is empty."""
-        clamped, rows, lengths = _padding(self.x.lengths[index])
+        return self.window(index, 0, int(self.x.lengths[index].max()))
+
+    def window(self, index: _Index, begin: int, end: int) -> Batch:
+        """The batch of their steps begin .. end-1, fewer where all have ended before; some may have."""
+        clamped, rows, lengths = _padding(self.x.lengths[index], begin, end)
         take = self.x.starts[index] + clamped
         targets = None
         if self.y is not None:
-            targets = self.y.values.take(_select(self.y.starts[index] + clamped, rows), axis=0)
+            targets = self.y.take(_select(self.y.starts[index] + clamped, rows))
         return Batch(self.x.take(take), lengths, rows, targets, _select(take, rows))
 
 
@@ -224,13 +257,18 @@ class LabelledSequences:
         return Batch(self.x.take(self.x.starts[index] + clamped), lengths, rows, targets, index)
 
 
-def _padding(lengths: _Index) -> tuple[_Index, _Index | None, _Index | None]:
-    """(T,B) which step of its sequence stands where; which of them are none of padding, and lengths, if any is."""
-    steps = np.arange(lengths.max())[:, None]
+def _padding(
+    lengths: _Index, begin: int = 0, end: int | None = None
+) -> tuple[_Index, _Index | None, _Index | None]:
+    """Of steps begin .. end-1, or all: (T,B) which step of its sequence stands where; which of them are none of
+    padding, and lengths, if any is."""
+    longest = int(lengths.max())
+    steps = np.arange(begin, longest if end is None else min(end, longest))[:, None]
     clamped = np.minimum(steps, lengths - 1)
-    if (lengths == len(steps)).all():
+    inside = steps < lengths
+    if inside.all():
         return clamped, None, None
-    return clamped, np.flatnonzero(steps < lengths), lengths
+    return clamped, np.flatnonzero(inside), np.clip(lengths - begin, 0, len(steps))
 
 
 def _select(take: _Index, rows: _Index | None) -> _Index:

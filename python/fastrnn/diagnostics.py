@@ -238,6 +238,10 @@ class _Recorder:
 
 
 def _layer_of(net: Any) -> Recurrent:
+    if hasattr(net, "decoder"):
+        raise TypeError(
+            f"net is of type {type(net).__name__}, which has a decoder: give gradient_flow one of its layers"
+        )
     layer = net if isinstance(net, Recurrent) else getattr(net, "rnn", None)
     if not isinstance(layer, Recurrent) or not (layer is net or hasattr(net, "learn")):
         raise TypeError(

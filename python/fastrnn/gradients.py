@@ -35,6 +35,10 @@ class Gradient:
         """Sum of squares of all entries, in double."""
         return _core.square_sum(self.flat) if self.gathered is None else self.gathered
 
+    def accumulate(self, other: Gradient, weight: float) -> None:
+        """Adds `weight` times another gradient of the same part."""
+        self.flat += weight * other.flat
+
     def clamp(self, limit: float) -> None:
         """Every entry into [-limit, limit], where the kernels have not done it already."""
         if self.gathered is None:
@@ -77,6 +81,13 @@ class RowGradient(TableGradient):
     def square_sum(self) -> float:
         """Sum of squares of the rows that were touched, in double."""
         return _core.square_sum(self._table[self._rows()].reshape(-1))
+
+    def accumulate(self, other: Gradient, weight: float) -> None:
+        """See `Gradient.accumulate`; the rows that the other touched are touched here, too."""
+        assert isinstance(other, RowGradient)
+        rows = other._rows()
+        self._table[rows] += weight * other._table[rows]
+        self._touched[rows] = True
 
     def clamp(self, limit: float) -> None:
         """Every entry of the rows that were touched into [-limit, limit]."""

@@ -3,6 +3,8 @@
 
     metadata["fastrnn"] = {"format": 1, "class": "NToN", "arguments": {...}}        tensors: the state_dict
 
+A checkpoint of training (checkpoint.py) is such a file with more in it, under names that begin with "training.".
+
 A file is data: its class is looked up in a table, its arguments pass the constructor's checks, and nothing in it is
 executed. It is written beside its place and moved there, so that nobody, not even after a crash, sees half of one.
 """
@@ -26,20 +28,33 @@ from .losses import BinaryCrossEntropy, CrossEntropy
 from .topologies import MODELS, Model
 
 FORMAT = 1
+TRAINING = "training."  # what the names of tensors begin with that are no parameters
 _KEY = "fastrnn"
 _PLAIN = (Embedding, CrossEntropy, BinaryCrossEntropy)  # arguments that a file holds as their fields by name
 
 
 def save(model: Model, path: str | os.PathLike[str]) -> None:
     """See `Model.save`."""
-    place = Path(_check.path(path))
+    write(path, model.state_dict(), describe(model))
+
+
+def describe(model: Model) -> dict[str, str]:
+    """Metadata that tell what model a file holds."""
     form = {"format": FORMAT, "class": type(model).__name__, "arguments": model.arguments}
-    content: bytes = _safetensors("numpy").save(model.state_dict(), {_KEY: json.dumps(form, default=_plain)})
+    return {_KEY: json.dumps(form, default=_plain)}
+
+
+def write(
+    path: str | os.PathLike[str], tensors: Mapping[str, npt.NDArray[Any]], metadata: dict[str, str]
+) -> None:
+    """Writes a safetensors file, which appears whole or not at all."""
+    place = Path(_check.path(path))
+    content: bytes = _safetensors("numpy").save(dict(tensors), metadata)
     _write_whole(place, content)
 
 
 def load(path: str | os.PathLike[str]) -> Model:
-    """The model that `Model.save` wrote to a file.
+    """The model that `Model.save` wrote to a file, or that a checkpoint of `fit` holds, as its last update left it.
 
     Raises:
         ImportError: safetensors is not installed (pip install fastrnn[io]).
@@ -50,7 +65,8 @@ def load(path: str | os.PathLike[str]) -> Model:
     >>> model = load("tagger.safetensors")  # doctest: +SKIP
     """
     path = _check.path(path)
-    metadata, tensors = _read(path)
+    metadata, stored = read(path)
+    tensors = {name: tensor for name, tensor in stored.items() if not name.startswith(TRAINING)}
     name, arguments = _form(path, metadata)
     if name not in MODELS:
         raise ValueError(f"{path} holds a model of class {name!r}, but this version knows {sorted(MODELS)}")
@@ -82,7 +98,7 @@ def _form(path: str, metadata: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def _read(path: str) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
+def read(path: str) -> tuple[dict[str, str], dict[str, npt.NDArray[Any]]]:
     """Metadata and tensors of a safetensors file."""
     module = _safetensors("")
     with open(path, "rb"):  # so that a file that is not there is an OSError, not a damaged one

@@ -3,16 +3,15 @@
 
 An update is one fused pass in C++ over each buffer: it scales the gradient (for clipping by global norm),
 adds weight decay, updates the optimizer's state and the parameters. State is made at the first update, and
-the optimizer then
-belongs to those buffers: using it for others would mix up their states, and is an error.
+the optimizer then belongs to those buffers: using it for others would mix up their states, and is an error.
 """
 
 from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +37,10 @@ class Optimizer(ABC):
     Attributes:
         steps: updates made so far.
     """
+
+    #: Arguments of the constructor, and lists of the state with an array, or None, for each buffer
+    _SETTINGS: ClassVar[tuple[str, ...]] = ("lr",)
+    _SLOTS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, lr: float) -> None:
         self.lr = lr
@@ -75,9 +78,7 @@ class Optimizer(ABC):
         _check.buffers(parameters, gradients)
         scale = _check.number("scale", scale, 0.0)
         if self._sizes:
-            same = [array.size for array in parameters] == self._sizes
-            same = same and all(owner() is _memory(array) for owner, array in zip(self._owners, parameters))
-            _check.owned_buffers(parameters, self._sizes, same)
+            self.check_owner(parameters)
         else:
             self._make_state(parameters)
             self._sizes = [array.size for array in parameters]
@@ -86,6 +87,43 @@ class Optimizer(ABC):
         self.steps += 1
         for number, (parameter, gradient) in enumerate(zip(parameters, gradients)):
             self._update_one(number, parameter, gradient, scale)
+
+    def check_owner(self, parameters: Sequence[_Array]) -> None:
+        """Raises ValueError where the optimizer belongs to other buffers than these."""
+        if self._sizes:
+            same = [array.size for array in parameters] == self._sizes
+            same = same and all(owner() is _memory(array) for owner, array in zip(self._owners, parameters))
+            _check.owned_buffers(parameters, self._sizes, same)
+
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make an optimizer like this one, with `lr` as it is now."""
+        return {name: getattr(self, name) for name in self._SETTINGS}
+
+    def state(self) -> dict[str, list[_Array | None]]:
+        """The arrays of the state by what they are, one for each buffer: not copies. Empty before the first update."""
+        return {name: getattr(self, f"_{name}") for name in self._SLOTS} if self._sizes else {}
+
+    def restore(
+        self, parameters: Sequence[_Array], steps: int, state: Mapping[str, Sequence[_Array | None]]
+    ) -> None:
+        """Goes on from `steps` updates of these buffers with a copy of the `state` that they left.
+
+        Raises:
+            ValueError: the optimizer belongs to other buffers, or the state is of another form; nothing is changed.
+        """
+        self.check_owner(parameters)
+        fresh = type(self)(**self.settings())
+        if steps:
+            fresh._make_state(parameters)
+            fresh._sizes = [array.size for array in parameters]
+            fresh._owners = [weakref.ref(_memory(array)) for array in parameters]
+        _check.optimizer_state(fresh.state(), state)
+        for name, arrays in fresh.state().items():
+            for to, array in zip(arrays, state[name]):
+                if to is not None:
+                    to[...] = array
+        fresh.steps = steps
+        vars(self).update(vars(fresh))
 
     @abstractmethod
     def _make_state(self, parameters: Sequence[_Array]) -> None:
@@ -114,6 +152,9 @@ class SGD(Optimizer):
         ValueError: an argument is out of its range.
     """
 
+    _SETTINGS = ("lr", "momentum", "nesterov", "weight_decay")
+    _SLOTS = ("momentum_buffer",)
+
     def __init__(
         self, lr: float = 1e-3, *, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None:
@@ -121,15 +162,15 @@ class SGD(Optimizer):
         self.momentum = _check.number("momentum", momentum, 0.0, 1.0)
         self.nesterov = _check.nesterov(nesterov, self.momentum)
         self.weight_decay = _check.number("weight_decay", weight_decay, 0.0)
-        self._momentum: list[_Array | None] = []
+        self._momentum_buffer: list[_Array | None] = []
 
     def _make_state(self, parameters: Sequence[_Array]) -> None:
-        self._momentum = [np.zeros_like(p) if self.momentum else None for p in parameters]
+        self._momentum_buffer = [np.zeros_like(p) if self.momentum else None for p in parameters]
 
     def _update_one(self, number: int, parameter: _Array, gradient: _Array, scale: float) -> None:
         first = self.steps == 1
         _core.sgd(
-            parameter, gradient, self._momentum[number], first,
+            parameter, gradient, self._momentum_buffer[number], first,
             self.lr, self.momentum, self.nesterov, self.weight_decay, scale,
         )  # fmt: skip
 
@@ -153,6 +194,8 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _SETTINGS = ("lr", "betas", "eps", "weight_decay")
+    _SLOTS = ("m", "v")
 
     def __init__(
         self,
@@ -207,3 +250,62 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
     ) -> None:
         super().__init__(lr, betas=betas, eps=eps, weight_decay=weight_decay)
+
+
+class RMSprop(Optimizer):
+    """RMSprop (Tieleman and Hinton 2012; centered: Graves 2013), as torch.optim.RMSprop.
+
+        g = scale * gradient + weight_decay * p
+        v = alpha * v + (1 - alpha) * g^2
+        a = alpha * a + (1 - alpha) * g                     if centered, else a = 0
+        b = momentum * b + g / (sqrt(v - a^2) + eps)
+        p -= lr * b
+
+    Args:
+        lr: learning rate, at least 0.
+        alpha: how much of the mean square is kept at an update, from 0 to 1.
+        eps: added to the denominator, at least 0.
+        centered: divide by an estimate of the variance of the gradient, not of its square.
+        momentum: in 0 .. 1; 0 keeps no b.
+        weight_decay: L2 penalty, at least 0.
+
+    Raises:
+        TypeError: an argument is no number (centered: no bool).
+        ValueError: an argument is out of its range.
+    """
+
+    _SETTINGS = ("lr", "alpha", "eps", "centered", "momentum", "weight_decay")
+    _SLOTS = ("square_avg", "grad_avg", "momentum_buffer")
+
+    def __init__(
+        self,
+        lr: float = 1e-2,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        centered: bool = False,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(lr)
+        self.alpha = _check.number("alpha", alpha, 0.0, 1.0)
+        self.eps = _check.number("eps", eps, 0.0)
+        self.centered = _check.flag("centered", centered)
+        self.momentum = _check.number("momentum", momentum, 0.0, 1.0)
+        self.weight_decay = _check.number("weight_decay", weight_decay, 0.0)
+        self._square_avg: list[_Array | None] = []
+        self._grad_avg: list[_Array | None] = []
+        self._momentum_buffer: list[_Array | None] = []
+
+    def _make_state(self, parameters: Sequence[_Array]) -> None:
+        self._square_avg = [np.zeros_like(p) for p in parameters]
+        self._grad_avg = [np.zeros_like(p) if self.centered else None for p in parameters]
+        self._momentum_buffer = [np.zeros_like(p) if self.momentum else None for p in parameters]
+
+    def _update_one(self, number: int, parameter: _Array, gradient: _Array, scale: float) -> None:
+        square_avg = self._square_avg[number]
+        assert square_avg is not None  # of every buffer
+        _core.rmsprop(
+            parameter, gradient, square_avg, self._grad_avg[number], self._momentum_buffer[number],
+            self.lr, self.alpha, self.eps, self.weight_decay, self.momentum, scale,
+        )  # fmt: skip

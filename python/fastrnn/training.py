@@ -2,294 +2,341 @@
 """The training loop, the same for every topology.
 
 It knows batches, losses, gradient buffers and an optimizer, but neither what a batch holds nor what a model
-computes: `Learner` and `Dataset` say all it needs. The same data, seed and settings give the same parameters
+computes: `Learner` and `Feed` say all it needs. The same data, seed and settings give the same parameters
 bit for bit, however many threads the kernels use.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, NamedTuple, Protocol, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from . import gradients as grads
+from . import _check
+from .accumulation import Update
 from .batching import bucket
+from .callbacks import Callback, EarlyStopping, StopTraining
 from .clip import Clip
+from .feeds import Buckets, Dataset, Feed, Learner
+from .history import History, Record, Score, Sum, history, measured
+from .interrupts import Shield
 from .optim import Optimizer
+from .place import Place
+from .progress import Progress
+from .schedules import Schedule
 
-_Array = npt.NDArray[Any]
-_Curve = npt.NDArray[np.float64]
-_Index = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from .checkpoint import Store
+
+__all__ = ["Dataset", "History", "Learner", "Score", "evaluate", "fit"]
+
+_Batch = TypeVar("_Batch")
 
 
 @dataclass(frozen=True)
-class Score:
-    """What one batch, or several added up, came to.
+class Options:
+    """How a run goes on, in what has been checked.
 
     Attributes:
-        loss: mean loss over `count` (rows, or elements: see losses.py).
-        count: what the mean is over.
-        hits: right decisions among `count`; None where outputs are no decisions.
-        steps: time steps without padding.
-        weight: what the mean is over where it is weighted; None: `count`.
+        clip: see `fit` of the topologies, as the others.
+        schedule:
+        early_stopping:
+        accumulate:
+        callbacks:
+        progress:
     """
 
-    loss: float
-    count: int
-    hits: int | None
-    steps: int
-    weight: float | None = None
-
-    @property
-    def accuracy(self) -> float | None:
-        """Share of right decisions; None also where nothing counts."""
-        return None if self.hits is None or not self.count else self.hits / self.count
-
-
-@dataclass(frozen=True, eq=False)
-class History:
-    """What a fit measured, one entry an epoch.
-
-    Attributes:
-        loss: (epochs,) mean training loss while the epoch ran: parameters change under it.
-        accuracy: (epochs,) the same for the share of right decisions; None for linear outputs.
-        validation_loss: (epochs,) on the validation data after the epoch; None without such data.
-        validation_accuracy: (epochs,) None without such data and for linear outputs.
-        gradient_norm: (epochs,) mean over batches of the global L2 norm before it is clipped by `Clip.norm`.
-        seconds: (epochs,) wall time of training, without validation.
-        steps_per_second: (epochs,) time steps (tokens) trained on a second, padding not counted.
-    """
-
-    loss: _Curve
-    accuracy: _Curve | None
-    validation_loss: _Curve | None
-    validation_accuracy: _Curve | None
-    gradient_norm: _Curve
-    seconds: _Curve
-    steps_per_second: _Curve
-
-
-_Batch = TypeVar("_Batch")
-_BatchOut = TypeVar("_BatchOut", covariant=True)
-_BatchIn = TypeVar("_BatchIn", contravariant=True)
-
-
-class Dataset(Protocol[_BatchOut]):
-    """Sequences that can be had in batches."""
-
-    @property
-    def lengths(self) -> _Index:
-        """(N,) steps of each sequence."""
-
-    def batch(self, index: _Index) -> _BatchOut:
-        """The batch of the sequences in `index`, none of which is empty."""
-
-
-class Learner(Protocol[_BatchIn]):
-    """A model as the loop sees it."""
-
-    def buffers(self) -> Mapping[str, _Array]:
-        """Flat parameter buffers, the same arrays at each call."""
-
-    def gradient_buffers(self) -> Mapping[str, grads.Gradient]:
-        """New gradients, all zero, under the names and in the order of `buffers`."""
-
-    def measure(self, batch: _BatchIn) -> Score:
-        """Loss and hits of a batch."""
-
-    def learn(
-        self, batch: _BatchIn, gradients: Mapping[str, grads.Gradient], clip: Clip | None = None
-    ) -> Score:
-        """The same, and the gradients of the batch's mean loss added to `gradients`, but for `norm` clipped."""
+    clip: Clip | None = None
+    schedule: Schedule | None = None
+    early_stopping: EarlyStopping | None = None
+    accumulate: int = 1
+    callbacks: Sequence[Callback] = ()
+    progress: bool = True
 
 
 def fit(
     learner: Learner[_Batch],
-    data: Dataset[_Batch],
+    data: Dataset[_Batch] | Feed[_Batch],
     *,
     epochs: int,
     batch_size: int,
     optimizer: Optimizer,
-    clip: Clip | None = None,
     validation: Dataset[_Batch] | None = None,
     shuffle: bool = True,
     seed: int | None = None,
-    progress: bool = True,
+    store: Store | None = None,
+    **options: Any,
 ) -> History:
-    """Trains a model on data that were checked.
+    """Trains a model on data that were checked, with the `Options`.
 
-    Interrupted (KeyboardInterrupt), it leaves what was learned so far: each buffer as its last update left it.
+    Interrupted (KeyboardInterrupt), it leaves what was learned so far, as the last update left it, and writes a
+    checkpoint if there is a store; the message says so.
 
     Raises:
         FloatingPointError: the loss or the gradient of a batch is not finite; the parameters are those before
             it.
     """
-    gradients = learner.gradient_buffers()
-    trainer = _Trainer(learner, gradients, optimizer, clip)
-    rng = np.random.default_rng(seed) if shuffle else None
-    total = int(data.lengths.sum())
-    records: list[_Record] = []
-    for epoch in range(1, epochs + 1):
-        with _Progress(f"epoch {epoch}/{epochs}", total, progress) as bar:
-            record = trainer.epoch(data, bucket(data.lengths, batch_size, rng), epoch, bar)
-            if validation is not None:
-                record = record._replace(validation=evaluate(learner, validation, batch_size))
-            bar.close(record)
-        records.append(record)
-    return _history(records)
+    feed = data if isinstance(data, Feed) else Buckets(data, batch_size, shuffle, seed)
+    run = _Run(learner, feed, optimizer, epochs, batch_size, validation, Options(**options), store)
+    return run.fit()
 
 
 def evaluate(learner: Learner[_Batch], data: Dataset[_Batch], batch_size: int) -> Score:
     """Loss and hits over all of `data`, which holds at least one time step."""
-    total = _Sum()
+    total = Sum()
     with np.errstate(all="ignore"):  # a diverged model has a loss of inf or nan, and that is the answer
         for index in bucket(data.lengths, batch_size):
             total.add(learner.measure(data.batch(index)))
     return total.score()
 
 
-class _Record(NamedTuple):
-    """One epoch."""
-
-    training: Score
-    validation: Score | None
-    gradient_norm: float
-    seconds: float
-
-
-class _Sum:
-    """Adds up the steps of batches."""
-
-    def __init__(self) -> None:
-        self._loss = 0.0
-        self._weight: float = 0
-        self._count = 0
-        self._hits: int | None = 0
-        self._steps = 0
-
-    def add(self, score: Score) -> None:
-        weight = score.count if score.weight is None else score.weight
-        self._loss += score.loss * weight
-        self._weight += weight
-        self._count += score.count
-        self._hits = None if self._hits is None or score.hits is None else self._hits + score.hits
-        self._steps += score.steps
-
-    def score(self) -> Score:
-        mean = self._loss / self._weight if self._weight else 0.0  # nothing counts: see losses.py
-        return Score(mean, self._count, self._hits, self._steps, self._weight)
-
-
-class _Trainer:
-    """One model, its gradients and its optimizer."""
+class _Run:
+    """One model on its way, and what callbacks see of it: see `TrainingState`."""
 
     def __init__(
         self,
         learner: Learner[Any],
-        gradients: Mapping[str, grads.Gradient],
+        feed: Feed[Any],
         optimizer: Optimizer,
-        clip: Clip | None,
+        epochs: int,
+        batch_size: int,
+        validation: Dataset[Any] | None,
+        options: Options,
+        store: Store | None,
     ) -> None:
-        self._learner = learner
-        self._gradients = gradients
-        self._flat = [gradient.flat for gradient in gradients.values()]
-        self._optimizer = optimizer
-        self._clip = clip
+        self.model, self.optimizer, self.epochs = learner, optimizer, epochs
+        self._feed, self._validation, self._batch_size = feed, validation, batch_size
+        self._options, self._store = options, store
+        self._update = Update(learner, options.accumulate, options.clip)
+        self._base = optimizer.lr
+        self._rated = -1  # for which count the schedule's rate is set
+        self._shield = Shield()
+        self._place = Place()
+        if store is not None:
+            self._place = self._resumed(store) or Place(masks=store.masks())
 
-    def epoch(self, data: Dataset[Any], batches: Sequence[_Index], epoch: int, bar: _Progress) -> _Record:
-        """One pass over the data."""
-        total, norms = _Sum(), 0.0
-        start = time.perf_counter()
-        for number, index in enumerate(batches, 1):
-            with np.errstate(all="ignore"):  # what overflows is found below, by its loss or norm
-                score = self._learner.learn(data.batch(index), self._gradients, self._clip)
-                norm = grads.norm(self._gradients.values())
-            place = f"in epoch {epoch}, batch {number} of {len(batches)}"
-            _require_finite(f"the loss is {score.loss}", score.loss, place)
-            _require_finite(f"the norm of the gradient is {norm}", norm, place)
-            scale = 1.0 if self._clip is None else self._clip.scale(norm)
-            self._optimizer.update(list(self._learner.buffers().values()), self._flat, scale)
-            for gradient in self._gradients.values():
-                gradient.clear()
-            total.add(score)
-            norms += norm
-            bar.advance(score.steps, total)
-        seconds = time.perf_counter() - start
-        return _Record(total.score(), None, norms / len(batches), seconds)
+    def _resumed(self, store: Store) -> Place | None:
+        from .checkpoint import Parts
 
+        options = self._options
+        settings = {
+            "clip": options.clip,
+            "schedule": options.schedule,
+            "early_stopping": options.early_stopping,
+            "accumulate": options.accumulate,
+            "validation": self._validation is not None,
+        }
+        model: Any = self.model  # one that can be saved, as there is a store
+        return store.begin(Parts(model, self.optimizer, self._feed, options.callbacks, settings, self.epochs))
 
-def _require_finite(what: str, value: float, place: str) -> None:
-    if not math.isfinite(value):
-        raise FloatingPointError(
-            f"{what} {place}; the parameters are those before this batch "
-            f"(a lower learning rate or clip=fastrnn.Clip(norm=...) may help)"
+    # ---- what callbacks see ----
+
+    @property
+    def epoch(self) -> int:
+        """Under way, or just ended."""
+        return self._place.epoch if self._place.batch or not self._place.records else len(self._place.records)
+
+    @property
+    def batch(self) -> int:
+        """Batches done in this epoch."""
+        return self._place.batch
+
+    @property
+    def updates(self) -> int:
+        """Of the parameters."""
+        return self._place.updates
+
+    @property
+    def loss(self) -> float:
+        """Mean over this epoch so far."""
+        if self._place.batch:
+            return self._place.total.score().loss
+        return self._place.records[-1].training.loss if self._place.records else math.nan
+
+    @property
+    def history(self) -> History:
+        """Of the epochs that ended."""
+        return history(self._place.records)
+
+    def __repr__(self) -> str:
+        return f"<training of {self.model!r}, epoch {self.epoch} of {self.epochs}>"
+
+    # ---- the loop ----
+
+    def fit(self) -> History:
+        """See `fit`."""
+        try:
+            with self._shield:
+                self._go()
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(self._interrupted()) from None
+        finally:
+            if self._options.schedule is not None:
+                self.optimizer.lr = self._base
+        self._restore_best()
+        for callback in self._options.callbacks:
+            callback.on_fit_end(self)
+        return history(self._place.records)
+
+    def _go(self) -> None:
+        """All epochs that are left."""
+        stop = self._tell("on_fit_begin")
+        while self._place.epoch <= self.epochs and not stop and not self._without_gain():
+            stop = self._epoch()
+        if self._store is not None:
+            self._store.write(self._place)
+
+    def _epoch(self) -> bool:
+        """One pass over the data, or what is left of it; whether to stop."""
+        title = f"epoch {self._place.epoch}/{self.epochs}"
+        with Progress(title, self._feed.steps, self._place.total.steps, self._options.progress) as bar:
+            if self._train(bar):
+                return True
+            record = self._record()
+            bar.close(record)
+        with self._shield.held():
+            self._place.next_epoch(record)
+            self._feed.after_epoch()
+            self._keep_best()
+        stop = self._tell("on_epoch_end")
+        self._save("epochs", len(self._place.records))
+        return stop
+
+    def _train(self, bar: Progress) -> bool:
+        """The updates of an epoch that are left; whether to stop."""
+        batches = self._feed.epoch(self._place.epoch, self._place.batch)
+        while True:
+            start = time.perf_counter()
+            self._set_rate()
+            scores = self._learn(islice(batches, self._options.accumulate))
+            if not scores:
+                break
+            norm = self._norm(len(scores))
+            with self._shield.held():
+                self._step(scores, norm, start)
+            bar.advance(sum(score.steps for score in scores), self._place.total.score())
+            stop = self._tell("on_update_end")
+            self._save("updates", self._place.updates)
+            if stop:
+                return True
+        _check.some_batches(self._place.batch, self._place.epoch)
+        return False
+
+    def _learn(self, batches: Iterator[Any]) -> list[Score]:
+        """The batches of one update."""
+        scores: list[Score] = []
+        for batch in batches:
+            with np.errstate(all="ignore"):  # what overflows is found by its loss or norm
+                score = self._feed.learn(self.model, batch, self._update.gradients, self._update.clip)
+                scores.append(score)
+                self._require_finite("the loss", score.loss, len(scores))
+                self._update.add(score)
+        return scores
+
+    def _norm(self, batches: int) -> float:
+        """Of the gradient of one update of so many batches."""
+        with np.errstate(all="ignore"):
+            norm = self._update.norm()
+        self._require_finite("the norm of the gradient", norm, batches)
+        return norm
+
+    def _step(self, scores: list[Score], norm: float, start: float) -> None:
+        """One update. Nothing interrupts it."""
+        self._update.apply(self.optimizer, self.model.buffers(), norm)
+        self._feed.after_update()
+        place = self._place
+        for score in scores:
+            place.total.add(score)
+        place.batch += len(scores)
+        place.updates += 1
+        place.epoch_updates += 1
+        place.norms += norm
+        place.rate = self.optimizer.lr
+        if self._store is not None:
+            place.masks = self._store.masks()
+        place.seconds += time.perf_counter() - start
+
+    def _record(self) -> Record:
+        """The epoch, whose updates are done."""
+        place = self._place
+        validation = None
+        if self._validation is not None:
+            validation = evaluate(self.model, self._validation, self._batch_size)
+        norm = place.norms / place.epoch_updates
+        return Record(place.total.score(), validation, norm, place.rate, place.seconds)
+
+    # ---- what happens around it ----
+
+    def _set_rate(self) -> None:
+        """The rate of the next update."""
+        schedule = self._options.schedule
+        if schedule is None:
+            return
+        n = self._place.updates if schedule.per == "update" else len(self._place.records)
+        if n != self._rated:
+            self.optimizer.lr = schedule.rate(self._base, n, self._measured(schedule.monitor))
+            self._rated = n
+
+    def _measured(self, monitor: str | None) -> list[float]:
+        """One value an epoch; there are such values, or the monitor would have been refused."""
+        values = [] if monitor is None else measured(self._place.records, monitor)
+        return [math.nan if value is None else value for value in values]
+
+    def _without_gain(self) -> bool:
+        """Whether early stopping is due."""
+        stopping = self._options.early_stopping
+        return stopping is not None and stopping.stops(self._measured(stopping.monitor))
+
+    def _keep_best(self) -> None:
+        """Copies the parameters after the best epoch."""
+        stopping = self._options.early_stopping
+        if stopping is None or not stopping.restore_best:
+            return
+        if stopping.best(self._measured(stopping.monitor)) == len(self._place.records) - 1:
+            self._place.best = {name: buffer.copy() for name, buffer in self.model.buffers().items()}
+
+    def _restore_best(self) -> None:
+        """At the end."""
+        if self._place.best is not None:
+            for name, buffer in self.model.buffers().items():
+                buffer[...] = self._place.best[name]
+
+    def _tell(self, event: str) -> bool:
+        """Calls all callbacks; whether one of them wants to stop."""
+        stop = False
+        for callback in self._options.callbacks:
+            try:
+                stop = getattr(callback, event)(self) is True or stop
+            except StopTraining:
+                stop = True
+        return stop
+
+    def _save(self, unit: str, done: int) -> None:
+        if self._store is not None and self._store.due(unit, done):
+            self._store.write(self._place)
+
+    def _interrupted(self) -> str:
+        """What to say after Ctrl-C, a checkpoint written if there is to be one."""
+        place = self._place
+        text = (
+            f"fit was interrupted in epoch {place.epoch} of {self.epochs} after {place.batch} batches; "
+            f"the model holds its {place.updates} updates so far"
         )
+        if self._store is None or self._store.path is None:
+            return text
+        self._store.write(place)
+        return f"{text}, and so does the checkpoint {self._store.path}: resume=True goes on from there"
 
-
-def _history(records: Sequence[_Record]) -> History:
-    def curve(values: Sequence[float | None]) -> _Curve | None:
-        return None if None in values else np.array(values, np.float64)
-
-    seconds = np.array([record.seconds for record in records])
-    validated = [record.validation for record in records if record.validation is not None]
-    return History(
-        loss=np.array([record.training.loss for record in records]),
-        accuracy=curve([record.training.accuracy for record in records]),
-        validation_loss=curve([score.loss for score in validated]) if validated else None,
-        validation_accuracy=curve([score.accuracy for score in validated]) if validated else None,
-        gradient_norm=np.array([record.gradient_norm for record in records]),
-        seconds=seconds,
-        steps_per_second=np.array([record.training.steps for record in records]) / seconds,
-    )
-
-
-class _Progress:
-    """A tqdm bar over the time steps of one epoch; nothing where tqdm is not installed or not wanted."""
-
-    def __init__(self, title: str, total: int, wanted: bool) -> None:
-        self._bar: Any = None
-        if wanted and (tqdm := _tqdm()) is not None:
-            self._bar = tqdm(total=total, desc=title, unit="tok", unit_scale=True)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-
-    def advance(self, steps: int, total: _Sum) -> None:
-        """Shows that `steps` more are done, and the means so far."""
-        if self._bar is not None:
-            self._bar.set_postfix_str(_means(total.score()), refresh=False)
-            self._bar.update(steps)
-
-    def close(self, record: _Record) -> None:
-        """Shows the epoch's final means."""
-        if self._bar is not None:
-            text = _means(record.training)
-            if record.validation is not None:
-                text += ", " + _means(record.validation, "val_")
-            self._bar.set_postfix_str(text, refresh=False)
-
-
-def _means(score: Score, prefix: str = "") -> str:
-    text = f"{prefix}loss={score.loss:.4f}"
-    return text if score.accuracy is None else f"{text}, {prefix}accuracy={score.accuracy:.4f}"
-
-
-def _tqdm() -> Any:
-    """The class of progress bars for a terminal or a notebook, None where tqdm is not installed."""
-    try:
-        return importlib.import_module("tqdm.auto").tqdm
-    except ImportError:
-        return None
+    def _require_finite(self, what: str, value: float, batches: int) -> None:
+        if not math.isfinite(value):
+            place = f"epoch {self._place.epoch}, batch {self._place.batch + batches}"
+            of = "" if self._feed.batches is None else f" of {self._feed.batches}"
+            raise FloatingPointError(
+                f"{what} is {value} in {place}{of}; the parameters are those before this batch "
+                f"(a lower learning rate or clip=fastrnn.Clip(norm=...) may help)"
+            )

@@ -12,6 +12,7 @@ from .layers import *  # noqa: F403
 from .values import *  # noqa: F403
 
 if TYPE_CHECKING:
+    from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
     from .producers import *  # noqa: F403
     from .readers import *  # noqa: F403
@@ -21,7 +22,7 @@ else:
         """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        for module in ("models", "readers", "producers"):
+        for module in ("models", "readers", "producers", "fitting"):
             check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
             if check is not None:
                 globals()[name] = check

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,10 @@ from .values import Array, array, compute_dtype, flag, in_place, number
 if TYPE_CHECKING:
     from ..batching import Sequences
     from ..losses import Output
+
+
+# Elements that are checked at once
+_PIECE = 2**18
 
 
 def instance(name: str, value: object, kind: type[Any], wanted: str) -> Any:
@@ -72,6 +76,29 @@ def owned_buffers(parameters: Sequence[Array], sizes: Sequence[int], owned: bool
             f"this optimizer holds the state of other arrays of parameters (of sizes {list(sizes)}) than those given "
             f"(of sizes {given}): a model needs an optimizer of its own, or a copy of one"
         )
+
+
+def optimizer_state(
+    want: Mapping[str, Sequence[Array | None]], given: Mapping[str, Sequence[Array | None]]
+) -> None:
+    """Arrays of the same names and shapes."""
+    if want.keys() != given.keys():
+        names = [", ".join(state) or "nothing" for state in (given, want)]
+        raise ValueError(f"the state is of {names[0]}, but this optimizer has {names[1]}")
+    for name, arrays in want.items():
+        if len(given[name]) != len(arrays):
+            raise ValueError(f"{name} is of {len(given[name])} buffers, but there are {len(arrays)}")
+        for i, (wanted, array_) in enumerate(zip(arrays, given[name])):
+            if wanted is None or array_ is None:
+                if wanted is not array_:
+                    raise ValueError(
+                        f"{name} of buffer {i} is {'missing' if array_ is None else 'not needed'}"
+                    )
+            elif array_.shape != wanted.shape or array_.dtype != wanted.dtype:
+                raise ValueError(
+                    f"{name} of buffer {i} has shape {array_.shape} and dtype {array_.dtype}, but {wanted.shape} "
+                    f"and {wanted.dtype} are needed"
+                )
 
 
 def loss_arguments(
@@ -157,48 +184,67 @@ def padded_array(
     return given, np.full(N, T, np.int64) if counts is None else counts
 
 
-def values(name: str, rows: Sequences, good: Array, wanted: str) -> None:
-    """`good`, of the shape of rows.values, holds for every element that is no padding."""
-    if good.all():
-        return
-    bad = ~good.reshape(len(good), -1).all(axis=1)
+def values(name: str, rows: Sequences, good: Callable[[Array], Array], wanted: str) -> None:
+    """What `good` says of rows holds for every element that is no padding."""
+    for begin, part, inside in _pieces(rows):
+        fine = good(part).reshape(len(part), -1)
+        if fine.all():
+            continue
+        bad = ~fine.all(axis=1)
+        at = np.flatnonzero(bad if inside is None else bad & inside)
+        if at.size:
+            n, t = rows.locate(begin + int(at[0]))
+            value = part[at[0]].reshape(-1)[~fine[at[0]]][0]
+            raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
+
+
+def _pieces(rows: Sequences) -> Iterator[tuple[int, Array, Array | None]]:
+    """Rows in pieces, as they may be in a file that is larger than memory: the first, all, which are no padding."""
+    piece = max(1, _PIECE // max(1, int(np.prod(rows.values.shape[1:]))))
     inside = rows.inside()
-    at = np.flatnonzero(bad if inside is None else bad & inside)
-    if at.size:
-        n, t = rows.locate(int(at[0]))
-        value = np.atleast_1d(rows.values[at[0]])[~np.atleast_1d(good[at[0]])][0]
-        raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
+    for begin in range(0, len(rows.values), piece):
+        end = begin + piece
+        yield begin, rows.piece(begin, end), None if inside is None else inside[begin:end]
 
 
 def token_ids(name: str, rows: Sequences, vocabulary: int) -> None:
     """Ids within a vocabulary."""
-    good = (rows.values >= 0) & (rows.values < vocabulary)
-    values(name, rows, good, f"Embedding(vocabulary={vocabulary}) has ids 0 to {vocabulary - 1}")
+    wanted = f"Embedding(vocabulary={vocabulary}) has ids 0 to {vocabulary - 1}"
+    values(name, rows, lambda ids: (ids >= 0) & (ids < vocabulary), wanted)
 
 
 def features(name: str, rows: Sequences) -> None:
     """Finite numbers."""
-    values(name, rows, np.isfinite(rows.values), f"features must be finite as {rows.values.dtype}")
+    values(name, rows, np.isfinite, f"features must be finite as {rows.dtype or rows.values.dtype}")
 
 
 def targets(name: str, rows: Sequences, output: Output, outputs: int) -> None:
     """What a loss is defined for: classes, numbers from 0 to 1, or finite numbers; something counts."""
-    values(name, rows, *_good_targets(rows.values, output, outputs))
-    inside = rows.inside()
-    some_count(name, rows.values if inside is None else rows.values[inside], output, "steps")
+    kind = rows.dtype or rows.values.dtype
+    wanted = _targets_wanted(kind, output, outputs)
+    values(name, rows, lambda given: _good_targets(given, output, outputs), wanted)
+    if not any(output.counts(part if inside is None else part[inside]) for _, part, inside in _pieces(rows)):
+        raise ValueError(f"{name} has {rows.lengths.sum()} steps, but none counts in {output.chosen}")
 
 
-def _good_targets(given: Array, output: Output, outputs: int) -> tuple[Array, str]:
-    """Which targets a loss is defined for, and what is needed of them."""
+def _good_targets(given: Array, output: Output, outputs: int) -> Array:
+    """Which targets a loss is defined for."""
     if output.unit_range:
-        return (given >= 0) & (given <= 1), "targets of sigmoid outputs must be 0 to 1"
+        return (given >= 0) & (given <= 1)
     if not output.by_class:
-        return np.isfinite(given), f"targets must be finite as {given.dtype}"
+        return np.isfinite(given)
     good = (given >= 0) & (given < outputs)
+    return good if output.ignored is None else good | (given == output.ignored)
+
+
+def _targets_wanted(kind: np.dtype[Any], output: Output, outputs: int) -> str:
+    """What is needed of them."""
+    if output.unit_range:
+        return "targets of sigmoid outputs must be 0 to 1"
+    if not output.by_class:
+        return f"targets must be finite as {kind}"
     wanted = f"outputs={outputs} has classes 0 to {outputs - 1}"
-    if output.ignored is None:
-        return good, wanted
-    return good | (given == output.ignored), f"{wanted}, and ignore_index is {output.ignored}"
+    return wanted if output.ignored is None else f"{wanted}, and ignore_index is {output.ignored}"
 
 
 def some_count(name: str, given: Array, output: Output, what: str) -> None:
@@ -225,13 +271,6 @@ def some_steps(name: str, rows: Sequences) -> None:
         raise ValueError(f"{name} holds no sequence, but at least one is needed")
     if not rows.lengths.any():
         raise ValueError(f"{name} holds {len(rows)} sequences, all empty, but at least one step is needed")
-
-
-def validation_data(data: object) -> tuple[Any, Any, Any]:
-    """(x, y) or (x, y, lengths)."""
-    if not isinstance(data, (tuple, list)) or len(data) not in (2, 3):
-        raise TypeError(f"validation_data is {data!r:.60}, but must be (x, y) or (x, y, lengths)")
-    return data[0], data[1], data[2] if len(data) == 3 else None
 
 
 def probabilistic(are_decisions: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .models import _converted, _good_targets, _letters, _real, some_count
+from .models import _converted, _good_targets, _letters, _real, _targets_wanted, some_count
 from .values import Array, size
 
 if TYPE_CHECKING:
@@ -108,9 +108,9 @@ def labels(name: str, data: object, count: int, output: Output, outputs: int, dt
         raise ValueError(f"x has {count} sequences, but {name} has {len(given)}")
     with np.errstate(over="ignore"):
         rows = given.astype(np.int64 if output.by_class else dtype)
-    good, wanted = _good_targets(rows, output, outputs)
-    bad = np.argwhere(~good)
+    bad = np.argwhere(~_good_targets(rows, output, outputs))
     if len(bad):
+        wanted = _targets_wanted(rows.dtype, output, outputs)
         raise ValueError(f"{name}[{bad[0][0]}] holds {rows[tuple(bad[0])]}, but {wanted}")
     some_count(name, rows, output, "targets")
     return rows

@@ -53,6 +53,9 @@ class Model(Trainable):
         arguments = ", ".join(f"{name}={value!r}" for name, value in self._arguments.items())
         return f"{type(self).__name__}({arguments})"
 
+    def _decides(self) -> bool:
+        return self._output.hits is not None
+
     # ---- parameters ----
 
     @property

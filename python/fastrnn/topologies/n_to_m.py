@@ -14,6 +14,7 @@ from ..batching import Batch
 from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
+from ..layers import CELLS
 from ..losses import BinaryCrossEntropy, CrossEntropy
 from ..readout import Readout
 from ..results import State
@@ -111,7 +112,7 @@ class NToM(Producer):
             "context": _check.choice("context", context, CONTEXTS),
             "context_to": _check.choice("context_to", context_to, CONTEXT_TO),
             "initial": _check.choice("initial", initial, INITIAL),
-            "decoder_cell": decoder_cell or cell,
+            "decoder_cell": _check.choice("decoder_cell", decoder_cell or cell, tuple(CELLS)),
             "decoder_hidden": hidden
             if decoder_hidden is None
             else _check.size("decoder_hidden", decoder_hidden),

@@ -12,8 +12,10 @@ from .. import _check
 from ..batching import Batch, SequencePairs
 from ..clip import Clip
 from ..embedding import Embedding
+from ..feeds import Windows
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..results import State
 from ..training import Score
 from .reader import Reader
 
@@ -91,12 +93,18 @@ class NToN(Reader):
 
     def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Trainable.learn`."""
-        h, _, tape = self._read(batch)
+        return self.learn_window(batch, None, gradients, clip)[0]
+
+    def learn_window(
+        self, batch: Batch, state: State, gradients: Mapping[str, Gradient], clip: Clip | None
+    ) -> tuple[Score, State]:
+        """See `feeds.StreamLearner`."""
+        h, after, tape = self._read(batch, state)
         read = batch.pick(h)
         score, dz = self._loss(self.readout.forward(read), batch)
         dh = batch.put(self._readout_backward(read, dz, gradients), h.shape)
         self._backward(tape, dh, None, batch, gradients, clip)
-        return score
+        return score, after
 
     def _pre_activations(self, batch: Batch) -> _Array:
         h, _ = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)
@@ -108,3 +116,9 @@ class NToN(Reader):
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SequencePairs:
         steps = self._inputs.sequences(x, lengths)
         return SequencePairs(steps, self._targets(y, lengths, steps))
+
+    def _windows(
+        self, x: Any, y: Any, lengths: Any, batch_size: int, shuffle: bool, seed: int | None, bptt: int
+    ) -> Windows:
+        _check.forward_only(f"bptt={bptt}", self.rnn.directions)
+        return Windows(self, self._training_data(x, y, lengths), batch_size, shuffle, seed, bptt)

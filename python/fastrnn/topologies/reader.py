@@ -99,12 +99,12 @@ class Reader(Predictor):
             buffers["embedding"] = TableGradient(self.readout.weight)
         return buffers
 
-    def _read(self, batch: Batch) -> tuple[_Array, State, Tape]:
+    def _read(self, batch: Batch, state: State = None) -> tuple[_Array, State, Tape]:
         """h (T,B,D*H) of a batch to learn from, the state at its end, and the tape."""
         x = self._inputs.forward(batch.x)
-        h, state, tape = self.rnn.forward(x, lengths=batch.lengths, max_workspace=self._max_workspace)
+        h, after, tape = self.rnn.forward(x, state, lengths=batch.lengths, max_workspace=self._max_workspace)
         assert tape is not None  # forward leaves one by default
-        return h, state, tape
+        return h, after, tape
 
     def _readout_backward(self, read: _Array, dz: _Array, gradients: Mapping[str, Gradient]) -> _Array:
         """The gradient of what was read."""

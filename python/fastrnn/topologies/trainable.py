@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import _check, training
+from ..callbacks import Callback, EarlyStopping
 from ..clip import Clip
 from ..embedding import EmbeddingTable
+from ..feeds import Batches, Windows
 from ..gradients import Gradient, RowGradient
 from ..optim import Adam, Optimizer
 from ..recurrent import Recurrent
+from ..schedules import Schedule
 from ..training import History, Score
 from .part import Part
 
@@ -34,7 +38,7 @@ class Trainable(ABC):
     def fit(
         self,
         x: Any,
-        y: Any,
+        y: Any = None,
         *,
         epochs: int,
         batch_size: int = 32,
@@ -45,21 +49,34 @@ class Trainable(ABC):
         shuffle: bool = True,
         seed: int | None = None,
         progress: bool = True,
+        schedule: Schedule | None = None,
+        early_stopping: EarlyStopping | None = None,
+        accumulate: int = 1,
+        bptt: int | None = None,
+        callbacks: Sequence[Callback] | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        checkpoint_every: int | tuple[int, str] = 1,
+        resume: bool | str | os.PathLike[str] = False,
     ) -> History:
-        """Trains the model by backpropagation through time over whole sequences.
+        """Trains the model by backpropagation through time.
 
         Batches are made of sequences of similar length; padding and empty sequences contribute nothing. The
         loss follows from the activation (see losses.py) and is the mean over the valid steps of a batch. With
         equal data, seeds and settings the result is the same bit for bit, for any number of fastrnn's threads
-        (and of the BLAS's, unless the readout is so large that products.py leaves it whole). Interrupted by
-        Ctrl-C, the model keeps what it has learned so far.
+        (and of the BLAS's, unless the readout is so large that products.py leaves it whole).
+
+        Interrupted by Ctrl-C, the model keeps what it has learned so far, whole updates only, and a checkpoint is
+        written if there is to be one; the KeyboardInterrupt goes on to the caller, with a message that says so.
 
         Args:
             x: list of N sequences, each token ids (T_n,) or features (T_n, I); or one padded array (N,T) or
-                (N,T,I). Features become the model's dtype; values of padding are not read.
+                (N,T,I), which may be memory-mapped: batches are read from it as they are needed. Features become the
+                model's dtype; values of padding are not read. Or, with y None, what gives batches: an iterable of
+                (x, y) or (x, y, lengths), each as here and one update, or a function from the number of the epoch,
+                from 1, to such an iterable; batch_size and shuffle then say nothing.
             y: targets in the same form: class ids (T_n,) for softmax, numbers (T_n, K) for linear, and from
                 0 to 1 for sigmoid; of a model with one output for each sequence (N,) or (N,K).
-            epochs: passes over the data.
+            epochs: passes over the data; of a resumed run with those before.
             batch_size: sequences a batch.
             optimizer: None is Adam(1e-3). An optimizer keeps its state: pass the same one to train on.
             clip: limits for the gradient; those of steps act in the recurrent layers, `value` and `norm` on all
@@ -71,25 +88,67 @@ class Trainable(ABC):
             seed: of the shuffling and of the masks of dropout; None takes another one each time for the former,
                 and goes on with the masks of the model's own seed.
             progress: show a bar with loss and tokens a second, where tqdm is installed.
+            schedule: learning rates by epoch or update, from that of the optimizer (see schedules.py).
+            early_stopping: ends training when it no longer helps.
+            accumulate: batches that make one update, by the gradient of the mean loss over all their rows, as if they
+                were one batch (see accumulation.py for clipping). What is left at the end of an epoch makes one, too.
+            bptt: steps k of truncated back-propagation, for `NToN`: the N sequences are streams, cut into windows of k
+                steps. Each window is an update; its state goes on from the window before, its gradients stop at its
+                start. The streams of a batch run side by side from zeros, or the learned state; one that ends leaves
+                the windows to the others.
+            callbacks: objects of subclasses of `Callback`.
+            checkpoint: a file that is written as the training goes on, at its end, and on Ctrl-C; it appears whole or
+                not at all. `load` reads the model from it as well.
+            checkpoint_every: n epochs, or (n, "updates").
+            resume: True goes on from the file `checkpoint` if it is there, a path from that file: with the same model,
+                data and settings bit for bit as if never interrupted. `epochs` may differ.
 
         Raises:
-            TypeError, ValueError: an argument does not fit; nothing was trained.
+            TypeError, ValueError: an argument does not fit; nothing was trained. Batches of an iterable are
+                checked when they come.
             FloatingPointError: loss or gradient of a batch is not finite; the parameters are those before
                 that batch.
+            ImportError: checkpoints need safetensors (pip install fastrnn[io]).
+            OSError: a checkpoint cannot be read or written.
         """
-        data, begin = self._training_data(x, y, lengths), _check.seed(seed)
+        begin, count = _check.seed(seed), _check.size("epochs", epochs)
+        size, mix = _check.size("batch_size", batch_size), _check.flag("shuffle", shuffle)
+        k = None if bptt is None else _check.size("bptt", bptt)
+        data: Any
+        source = _check.batch_source(x, y, lengths, count, k)
+        if source is not None:
+            data = Batches(source, self._given_batch)
+        elif k is None:
+            data = self._training_data(x, y, lengths)
+        else:
+            data = self._windows(x, y, lengths, size, mix, begin, k)
         settings: dict[str, Any] = {
-            "epochs": _check.size("epochs", epochs),
-            "batch_size": _check.size("batch_size", batch_size),
+            "epochs": count,
+            "batch_size": size,
             "optimizer": _optional("optimizer", optimizer, Optimizer, "fastrnn.Adam(1e-3)") or Adam(),
             "clip": _optional("clip", clip, Clip, "fastrnn.Clip(norm=5.0)"),
             "validation": None if validation_data is None else self._validation(validation_data),
-            "shuffle": _check.flag("shuffle", shuffle),
+            "shuffle": mix,
             "seed": begin,
             "progress": _check.flag("progress", progress),
+            "schedule": _optional("schedule", schedule, Schedule, "fastrnn.schedules.Exponential(0.9)"),
+            "early_stopping": _optional(
+                "early_stopping", early_stopping, EarlyStopping, "fastrnn.EarlyStopping(patience=3)"
+            ),
+            "accumulate": _check.size("accumulate", accumulate),
+            "callbacks": _check.callbacks(callbacks, Callback),
         }
+        for watcher in (schedule, early_stopping):
+            if watcher is not None:
+                _check.monitored(watcher, watcher.monitor, validation_data is not None, self._decides())
+        every = _check.checkpoint_every(checkpoint_every)
         if begin is not None:
             self._begin_masks(begin)
+        if checkpoint is not None or resume is not False:
+            from ..checkpoint import Store, files
+
+            path, origin = files(checkpoint, resume)
+            settings["store"] = Store(path, every, origin)
         return training.fit(self, data, **settings)
 
     def _begin_masks(self, seed: int) -> None:
@@ -98,12 +157,29 @@ class Trainable(ABC):
             if isinstance(part, Recurrent):
                 part._rng = np.random.default_rng([seed, number])
 
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """All that draws while the model trains, by name: checkpoints keep their states."""
+        return {name: part._rng for name, part in self._parts.items() if isinstance(part, Recurrent)}
+
     def _validation(self, given: Any) -> Any:
-        x, y, lengths = _check.validation_data(given)
+        return self._named_data(given, "validation_data")
+
+    def _given_batch(self, item: Any, name: str) -> Any:
+        data = self._named_data(item, name)
+        return data.batch(np.flatnonzero(data.lengths))
+
+    def _named_data(self, given: Any, name: str) -> Any:
+        x, y, lengths = _check.batch_item(name, given)
         try:
             return self._training_data(x, y, lengths)
         except (TypeError, ValueError) as error:
-            raise type(error)(f"validation_data: {error}") from None
+            raise type(error)(f"{name}: {error}") from None
+
+    def _windows(
+        self, x: Any, y: Any, lengths: Any, batch_size: int, shuffle: bool, seed: int | None, bptt: int
+    ) -> Windows:
+        """The user's x and y, checked, as windows of streams; only where a topology can go on from a state."""
+        raise _check.no_windows(self)
 
     def evaluate(
         self, x: Any, y: Any, *, lengths: npt.ArrayLike | None = None, batch_size: int = 64
@@ -147,6 +223,10 @@ class Trainable(ABC):
             name: RowGradient(part.weight) if isinstance(part, EmbeddingTable) else Gradient(part.flat)
             for name, part in self._parts.items()
         }
+
+    @abstractmethod
+    def _decides(self) -> bool:
+        """Whether outputs are decisions, which have an accuracy."""
 
     @abstractmethod
     def learn(self, batch: Any, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
