@@ -289,7 +289,7 @@ def n_to_m(to: str) -> Picture:
     begin = "s_0 = 0" if to == "input" else "s_0 = h_N, or tanh(W_b c + b)"
     entering, once = ("", "") if to == "state" else (" + W_c c", f"{GAP}W_c c is computed once")
     p.lines(20, 390, [
-        f"h_t = f(U x_t + W h_{{t-1}}){GAP}c is made of h_1 .. h_N{GAP}{begin}",
+        f"h_t = f(U x_t + W h_{{t-1}}){GAP}c = h_N, or another form of c{GAP}{begin}",
         f"s_t = f(F E[y_{{t-1}}]{entering} + W s_{{t-1}}){GAP}y_t = g(V s_t + b){once}",
     ])  # fmt: skip
     return p
@@ -339,7 +339,7 @@ def attention_panel(p: Picture, top: float, late: bool) -> None:
     p.lines(40, top + 358, [
         f"a_i = softmax_{{i}}(s_t · h_i), or of s_t · W_a h_i{GAP}c_t = a_1 h_1 + ... + a_N h_N"
         if late
-        else f"a_i = softmax_{{i}}(v · tanh(W_q s_{{t-1}} + W_a h_i)){GAP}c_t = a_1 h_1 + ... + a_N h_N",
+        else f"a_i = softmax_{{i}}(v · tanh(W_q s_{{t-1}} + W_m h_i)){GAP}c_t = a_1 h_1 + ... + a_N h_N",
         f"s_t = f(F [E[y_{{t-1}}] ; {'s̃_{t-1}' if late else 'c_t'}] + W s_{{t-1}}){GAP}"
         f"s̃_t = tanh(W_c [c_t ; s_t] + b_c){GAP}y_t = g(V s̃_t + b)",
     ])  # fmt: skip
