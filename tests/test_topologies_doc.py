@@ -53,6 +53,7 @@ def models(form):
             fastrnn.NToN("lstm", words, 5, 3, bidirectional=True),
             fastrnn.NToN("rnn_tanh", (words, 2), 5, 3),
             fastrnn.NToN("gru", words, 6, 11, tie=True),
+            fastrnn.NToN("gru", words, 5, 3, crf=True),
         ]
     if form == "NToOne":
         return [

@@ -71,12 +71,12 @@ def feed(p: Picture, source: Box, states: Sequence[Box], label: str) -> None:
 # ---- N to N ----
 
 
-def n_to_n() -> Picture:
-    """One output at each step."""
+def n_to_n(crf: bool = False) -> Picture:
+    """One output at each step: each by itself, or all together by a CRF."""
     p = Picture(
-        500, 372, "N to N: one output at each step",
+        500, 372, "N to N with a CRF: tags chosen together" if crf else "N to N: one output at each step",
         "Inputs x_1 to x_N enter the states h_1 to h_N through U, each state reads the one before it through W, and "
-        "each gives its output through V.",
+        "each gives its output through V." + (" Lines between outputs: what follows what has a score." if crf else ""),
     )  # fmt: skip
     x = row(p, 82, INPUT, ["x_1", "x_2", "x_3", "x_N"], "input")
     h = row(p, 82, STATE, ["h_1", "h_2", "h_3", "h_N"], "state")
@@ -84,13 +84,21 @@ def n_to_n() -> Picture:
     up(p, x, h, "U")
     up(p, h, y, "V")
     along(p, h)
-    notes(p, y, ["OTHER", "OTHER", "OTHER", "FRUIT"], 60)
-    notes(p, x, ["i", "like", "eating", "apple"], 288)
-    p.lines(
-        20,
-        326,
-        ["h_t = f(U x_t + W h_{t-1})" + GAP + "y_t = g(V h_t + b)", "U, W and V are the same at every step."],
-    )
+    notes(p, x, ["she", "loves", "new", "york"] if crf else ["i", "like", "eating", "apple"], 288)
+    notes(p, y, ["O", "O", "B-LOC", "I-LOC"] if crf else ["OTHER", "OTHER", "OTHER", "FRUIT"], 60)
+    said = [
+        "h_t = f(U x_t + W h_{t-1})" + GAP + "y_t = g(V h_t + b)",
+        "U, W and V are the same at every step.",
+    ]
+    if crf:
+        for before, after in pairwise(y):
+            p.arrow(before.right, after.left, colour=GREEN, thick=2.5, head=False)
+            p.text((before.x + after.x) / 2, before.y - 9, "A", colour=GREEN)
+        said = [
+            "z_t = V h_t + b" + GAP + "score of y = sum of z_t[y_t] + A[y_{t-1}, y_t]",
+            "P(y) = exp(score) / Z",
+        ]
+    p.lines(20, 326, said)
     return p
 
 
@@ -359,6 +367,7 @@ def attention() -> Picture:
 
 PICTURES: dict[str, Callable[[], Picture]] = {
     "n_to_n": n_to_n,
+    "n_to_n_crf": lambda: n_to_n(crf=True),
     "n_to_n_bidirectional": n_to_n_both_directions,
     "n_to_one": n_to_one,
     "n_to_one_pools": pools,
