@@ -73,6 +73,11 @@ def models(form):
         )
         for context in ("last", "transform", "first_last", "sequence")
         for to in ("state", "input", "both")
+    ] + [
+        fastrnn.NToM("lstm", words, 5, 3, embedding=4, attention="luong", score="dot"),
+        fastrnn.NToM("gru", words, 5, 3, embedding=4, decoder_hidden=7, attention="luong", input_feeding=False),
+        fastrnn.NToM("gru", words, 5, 3, decoder_hidden=7, attention="luong", bidirectional=True),
+        fastrnn.NToM("gru", words, 5, 3, decoder_hidden=7, attention="bahdanau", bidirectional=True),
     ]  # fmt: skip
 
 
@@ -88,6 +93,9 @@ def sizes(model):
     known["X"] = 0 if not a.get("feedback") else (a["embedding"] or H) if by_class else K
     if isinstance(model, fastrnn.NToM):
         known |= {"H2": a["decoder_hidden"], "G2": GATES[a["decoder_cell"]]}
+        fed = {"luong": a["decoder_hidden"] if a.get("input_feeding", True) else 0, "bahdanau": D * H}
+        known["A"] = fed.get(a.get("attention"), 0)
+        known["X"] = a["embedding"] or a["decoder_hidden"]
         known["S"] = D * H * (2 if a["context"] == "first_last" else 1)
         known["B"] = a["decoder_layers"] * a["decoder_hidden"] * (2 if a["decoder_cell"] == "lstm" else 1)
     return known
@@ -125,4 +133,4 @@ def test_links_and_pictures_are_there():
             re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings
         ]
     shown = {Path(target).name for target in targets if target.endswith(".svg")}
-    assert shown == {path.name for path in (DOCS / "figures").glob("*.svg")} - {"attention.svg"}
+    assert shown == {path.name for path in (DOCS / "figures").glob("*.svg")}
