@@ -56,7 +56,7 @@ _LESSONS = (
     ),
     Lesson(
         "chorales", "NToN", ("lstm", corpus.KEYS, 128, corpus.KEYS),
-        corpus.chorales, 160, 16, {"activation": "sigmoid"},
+        corpus.chorales, 160, 8, {"activation": "sigmoid"},
     ),
     Lesson(
         "surnames", "NToOne", ("gru", Embedding(corpus.LETTERS, 32), 96, corpus.LOCALES),
