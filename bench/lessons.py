@@ -49,6 +49,7 @@ class Lesson:
 
 _FEEDBACK = {"feedback": True, "end": corpus.END}
 _G2P = ("lstm", Embedding(corpus.SPELLING, 64), 256, corpus.PHONEMES)
+_G2P_OPTIONS = {"bidirectional": True, "context_to": "both", "embedding": 64, "end": corpus.END}
 _LESSONS = (
     Lesson(
         "tagging", "NToN", ("lstm", Embedding(corpus.WORDS, 64), 64, corpus.TAGS),
@@ -78,9 +79,7 @@ _LESSONS = (
         "dates", "NToM", ("gru", Embedding(corpus.DATE_LETTERS, 32), 96, corpus.DATE_SYMBOLS),
         corpus.dates, 960, 64, {"bidirectional": True, "context_to": "both", "embedding": 16, "end": corpus.END},
     ),
-    Lesson(
-        "g2p", "NToM", _G2P,
-        corpus.spellings, 960, 64, {"bidirectional": True, "context_to": "both", "embedding": 64, "end": corpus.END},
-    ),
+    Lesson("g2p", "NToM", _G2P, corpus.spellings, 960, 64, _G2P_OPTIONS),
+    Lesson("g2p_attention", "NToM", _G2P, corpus.spellings, 640, 64, {"attention": "luong", **_G2P_OPTIONS}),
 )  # fmt: skip
 LESSONS: Mapping[str, Lesson] = {lesson.name: lesson for lesson in _LESSONS}

@@ -3,19 +3,19 @@
 
 Layers of torch.nn over padded batches. Where padding would change the result, because a direction would start in it or
 the state at the end is asked for, sequences are packed. A constant input of a decoder stands beside its other inputs
-at every step. The true outputs of all steps are fed back in one call.
+at every step. The true outputs of all steps are fed back in one call, with input feeding step by step.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Embedding, Linear, Module
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 LAYERS = {"gru": torch.nn.GRU, "lstm": torch.nn.LSTM, "rnn_tanh": torch.nn.RNN}
 IGNORED = -100  # the label of padding
@@ -28,7 +28,7 @@ def twin(model: Any, padded: bool = False) -> Reader | OneToN | NToM:
 
     Args:
         model: a NToN, a NToOne that reads the last state, or a OneToN or NToM with tokens that are fed back, one layer
-            in the decoder, and the last state as context; all of one layer.
+            in the decoder, and the last state as context, with the attention of Luong or without; all of one layer.
         padded: let reverse directions start in padding, which is faster, and another model.
     """
     kinds = {"NToN": Reader, "NToOne": Reader, "OneToN": OneToN, "NToM": NToM}
@@ -142,8 +142,20 @@ class Reader(Net):
         return cross_entropy(self.readout(h.data), targets.data)
 
 
+class Now(NamedTuple):
+    """Where a decoder is: its state, None for zeros, c (B,C), and with attention h~ (B,P), keys (B,S,P), what they are
+    keys of (B,S,M), and where that is padding (B,S)."""
+
+    state: Any
+    c: Tensor
+    fed: Tensor | None = None
+    keys: Tensor | None = None
+    memory: Tensor | None = None
+    padding: Tensor | None = None
+
+
 class Producer(Net):
-    """What produces tokens: `rnn` reads [E[y_{t-1}] ; c]."""
+    """What produces tokens: `rnn` reads [E[y_{t-1}] ; h~_{t-1} ; c]."""
 
     rnn: Any
 
@@ -153,8 +165,8 @@ class Producer(Net):
         self.readout = linear(weights, "readout")
         self.start = len(weights["feedback.weight"]) - 1
 
-    def begin(self, x: Any) -> tuple[Any, Tensor]:
-        """The initial state, None for zeros, and c (B,C)."""
+    def begin(self, x: Any) -> Now:
+        """Before the first step."""
         raise NotImplementedError
 
     def constant(self, c: Tensor, steps: int) -> Tensor:
@@ -163,12 +175,25 @@ class Producer(Net):
 
     def loss(self, batch: Any) -> Tensor:
         """The mean over all steps."""
-        y = torch.from_numpy(batch.y.x)
-        state, c = self.begin(batch.x)
+        y, now = torch.from_numpy(batch.y.x), self.begin(batch.x)
         before = torch.cat([torch.full_like(y[:1], self.start), y[:-1]])
-        h, _ = self.rnn(torch.cat([self.feedback(before), self.constant(c, len(y))], -1), state)
-        targets = labels(batch.y, batch.y.pick(batch.y.x))
-        return cross_entropy(self.readout(h).flatten(0, 1), targets, ignore_index=IGNORED)
+        z = self.readout(self.over(torch.cat([self.feedback(before), self.constant(now.c, len(y))], -1), now))
+        return cross_entropy(z.flatten(0, 1), labels(batch.y, batch.y.pick(batch.y.x)), ignore_index=IGNORED)
+
+    def over(self, x: Tensor, now: Now) -> Tensor:
+        """What the readout reads (T,B,P)."""
+        h: Tensor = self.rnn(x, now.state)[0]
+        return h
+
+    def step(self, tokens: Tensor, now: Now) -> tuple[Tensor, Now]:
+        """z (B,K) after the tokens (B,)."""
+        read, now = self.advance(torch.cat([self.feedback(tokens), now.c], -1), now)
+        return self.readout(read), now
+
+    def advance(self, x: Tensor, now: Now) -> tuple[Tensor, Now]:
+        """What the readout reads (B,P), after x (B,I)."""
+        h, state = self.rnn(x[None], now.state)
+        return h[0], now._replace(state=state)
 
 
 class OneToN(Producer):
@@ -184,9 +209,9 @@ class OneToN(Producer):
         self.rnn = layer(model.arguments["cell"], weights, "rnn")
         self.load_state_dict(weights)
 
-    def begin(self, x: Any) -> tuple[Any, Tensor]:
+    def begin(self, x: Any) -> Now:
         """See `Producer.begin`."""
-        return None, self.rows(x)[0]
+        return Now(None, self.rows(x)[0])
 
     def constant(self, c: Tensor, steps: int) -> Tensor:
         """See `Producer.constant`: after the first step zeros, if the seed enters there alone."""
@@ -196,9 +221,38 @@ class OneToN(Producer):
             else super().constant(c, steps)
         )
 
+    def advance(self, x: Tensor, now: Now) -> tuple[Tensor, Now]:
+        """See `Producer.advance`."""
+        read, now = super().advance(x, now)
+        return read, now._replace(c=torch.zeros_like(now.c)) if self.first else now
+
+
+class Luong(Module):
+    """h~ = tanh(W_c [context ; h] + b_c), scores h^T W_a m."""
+
+    def __init__(self, weights: Weights) -> None:
+        super().__init__()
+        width, memory = weights["attention.weight_a"].shape
+        self.general = Linear(memory, width, bias=False)
+        self.combine = Linear(memory + width, width)
+        for ours, name in (
+            ("weight_a", "general.weight"),
+            ("weight_c", "combine.weight"),
+            ("bias_c", "combine.bias"),
+        ):
+            weights[f"attention.{name}"] = weights.pop(f"attention.{ours}")
+
+    def forward(self, h: Tensor, now: Now) -> Tensor:
+        """h (B,P) -> h~ (B,P)."""
+        scores = torch.bmm(now.keys, h[:, :, None])[:, :, 0]
+        if now.padding is not None:
+            scores = scores.masked_fill(now.padding, -torch.inf)
+        context = torch.bmm(torch.softmax(scores, -1)[:, None], now.memory)[:, 0]
+        return torch.tanh(self.combine(torch.cat([context, h], -1)))
+
 
 class NToM(Producer):
-    """From a sequence, by the last state of an encoder."""
+    """From a sequence, by the last state of an encoder, and with attention by all of its outputs."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -210,6 +264,7 @@ class NToM(Producer):
         self.encoder = layer(form["cell"], weights, "encoder")
         self.decoder = layer(form["decoder_cell"], weights, "decoder")
         self.bridge = linear(weights, "bridge")
+        self.attention = Luong(weights) if form.get("attention") else None
         self.load_state_dict(weights)
 
     @property
@@ -217,12 +272,44 @@ class NToM(Producer):
         """The decoder."""
         return self.decoder
 
-    def begin(self, x: Any) -> tuple[Any, Tensor]:
+    def begin(self, x: Any) -> Now:
         """See `Producer.begin`."""
-        _, state = self.read(self.encoder, x)
+        h, state = self.read(self.encoder, x)
         c = ends(state)
         z = self.bridge(c)[None]
         if isinstance(self.decoder, torch.nn.LSTM):
-            h, cell = z.chunk(2, -1)
-            return (torch.tanh(h), cell.contiguous()), c
-        return torch.tanh(z), c
+            first, cell = z.chunk(2, -1)
+            now = Now((torch.tanh(first), cell.contiguous()), c)
+        else:
+            now = Now(torch.tanh(z), c)
+        return now if self.attention is None else self._attending(h, x, now)
+
+    def _attending(self, h: Tensor | PackedSequence, x: Any, now: Now) -> Now:
+        if isinstance(h, PackedSequence):
+            h = pad_packed_sequence(h)[0]
+        memory, padding = h.transpose(0, 1).contiguous(), None
+        if x.lengths is not None:
+            padding = torch.arange(memory.shape[1]) >= torch.from_numpy(x.lengths)[:, None]
+        keys = self.attention.general(memory)
+        return now._replace(
+            fed=keys.new_zeros(keys.shape[0], keys.shape[2]), keys=keys, memory=memory, padding=padding
+        )
+
+    def over(self, x: Tensor, now: Now) -> Tensor:
+        """See `Producer.over`."""
+        if self.attention is None:
+            return super().over(x, now)
+        read = []
+        for row in x:
+            fed, now = self.advance(row, now)
+            read.append(fed)
+        return torch.stack(read)
+
+    def advance(self, x: Tensor, now: Now) -> tuple[Tensor, Now]:
+        """See `Producer.advance`."""
+        if self.attention is None:
+            return super().advance(x, now)
+        size = self.feedback.embedding_dim
+        h, now = super().advance(torch.cat([x[:, :size], now.fed, x[:, size:]], -1), now)
+        fed = self.attention(h, now)
+        return fed, now._replace(fed=fed)
