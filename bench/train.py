@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from environment import environment
 from lessons import LESSONS, Lesson
 from peers import CannotRun, Missing
@@ -86,7 +87,7 @@ def agree(lesson: str, losses: dict[str, list[float]]) -> float:
         Disagreement: they differ.
     """
     ours, theirs = (losses[name] for name in EXACT)
-    difference = max(abs(a - b) for a, b in zip(ours, theirs))
+    difference = float(np.abs(np.subtract(ours, theirs)).max())
     if not difference <= TOLERANCE:
         raise Disagreement(f"{lesson}: the losses of the first steps differ by {difference:.1e}: {losses}")
     return difference
