@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Trains a whole model beside the same one in PyTorch: python bench/train.py [--quick] [--threads N] [--output F.json]
+"""Trains whole models beside the same in PyTorch: python bench/train.py [--case NAME ...] [--quick] [--threads N] ...
 
-Same initial weights, same batches. The losses of the first steps must agree; then epochs take turns, each network in
-its own process. Also ours with clipping against ours without.
+A model of each topology, in the shapes of the examples (lessons.py). Same initial weights, same batches. The losses of
+the first steps must agree; then epochs take turns, each side in its own process. A ratio is the median of pairs.
 """
 
 from __future__ import annotations
@@ -11,123 +11,206 @@ import argparse
 import json
 import statistics
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from corpus import corpus
+import numpy as np
 from environment import environment
-from peers import Missing
+from lessons import LESSONS, Lesson
+from peers import CannotRun, Missing
 from peers.process import Child, Commands
-from taggers import BATCH, TAGGERS
+from results import geometric_mean
+from table import markdown
+from trainers import TRAINERS, Trainer
 
-SENTENCES, EPOCHS = 3200, 9
-QUICK_SENTENCES, QUICK_EPOCHS = 640, 3
+EPOCHS, QUICK_EPOCHS = 9, 3
+QUICK_SHARE = 8  # of the sequences one in so many
 FIRST_STEPS = 8
 TOLERANCE = 1e-3  # of the losses of the first steps
 EXACT = ("fastrnn", "torch")  # those that compute the same
 
 
-def build(name: str, sentences: int, threads: int) -> Commands:
-    """In the process of a tagger: `steps` trains single steps on one batch, `epoch` all of the corpus."""
+class Disagreement(Exception):
+    """PyTorch's losses are not ours."""
+
+
+def build(name: str, threads: int) -> Commands:
+    """In the process of a trainer: `steps` trains single steps on one batch, `epoch` all of a lesson."""
     if name.startswith("torch"):
         import torch
 
         torch.set_num_threads(threads)
-    words, tags = corpus(sentences)
-    tagger = TAGGERS[name](words, tags)
+    make = TRAINERS[name]
+    trainer: Trainer
 
-    def steps(count: int) -> list[float]:
-        one_batch = TAGGERS[name](words[:BATCH], tags[:BATCH])
+    def prepare(lesson: str, sequences: int) -> None:
+        nonlocal trainer
+        if name not in EXACT and not LESSONS[lesson].options.get("bidirectional"):
+            raise CannotRun("no direction starts in padding")
+        trainer = make(LESSONS[lesson], sequences)
+
+    def steps(lesson: str, count: int) -> list[float]:
+        one_batch = make(LESSONS[lesson], LESSONS[lesson].batch)
         return [one_batch.epoch(k)[0] for k in range(count)]
 
-    return {"steps": steps, "epoch": lambda seed: tagger.epoch(seed)}
+    return {"prepare": prepare, "steps": steps, "epoch": lambda seed: trainer.epoch(seed)}
 
 
-def start(sentences: int, threads: int) -> dict[str, Child]:
-    """The taggers whose packages are installed."""
+def start(threads: int) -> dict[str, Child]:
+    """The trainers whose packages are installed."""
     children = {}
-    for name in TAGGERS:
+    for name in TRAINERS:
         try:
-            children[name] = Child(build, (name, sentences, threads), threads)
+            children[name] = Child(build, (name, threads), threads)
         except Missing as error:
             print(f"{name} is skipped: {error}")
     return children
 
 
-def differ(losses: dict[str, list[float]]) -> float:
-    """Largest difference of the losses of the first steps."""
+def able(children: dict[str, Child], lesson: Lesson, sequences: int) -> dict[str, Child]:
+    """Those that have something of their own to say to a lesson, prepared for it."""
+    found = {}
+    for name, child in children.items():
+        try:
+            child.ask("prepare", lesson.name, sequences)
+            found[name] = child
+        except CannotRun:
+            continue
+    return found
+
+
+def agree(lesson: str, losses: dict[str, list[float]]) -> float:
+    """Largest difference of the losses of the first steps.
+
+    Raises:
+        Disagreement: they differ.
+    """
     ours, theirs = (losses[name] for name in EXACT)
-    return max(abs(a - b) for a, b in zip(ours, theirs))
+    difference = float(np.abs(np.subtract(ours, theirs)).max())
+    if not difference <= TOLERANCE:
+        raise Disagreement(f"{lesson}: the losses of the first steps differ by {difference:.1e}: {losses}")
+    return difference
 
 
-def summary(tokens: int, seconds: dict[str, list[float]]) -> dict[str, Any]:
-    """Tokens a second, and each one's time / ours, paired by epoch."""
+def summary(steps: int, seconds: dict[str, list[float]]) -> dict[str, Any]:
+    """Steps a second, and each one's time / ours, paired by epoch."""
     ours = seconds["fastrnn"]
+    paired = {
+        name: sorted(theirs / mine for theirs, mine in zip(s, ours))
+        for name, s in seconds.items()
+        if name != "fastrnn"
+    }
     return {
-        "tokens_per_second": {name: tokens / statistics.median(s) for name, s in seconds.items()},
-        "ratio": {
-            name: statistics.median(theirs / mine for theirs, mine in zip(s, ours))
-            for name, s in seconds.items()
-            if name != "fastrnn"
-        },
+        "steps_per_second": {name: steps / statistics.median(s) for name, s in seconds.items()},
+        "ratio": {name: statistics.median(ratios) for name, ratios in paired.items()},
+        "ratio_range": {name: [ratios[0], ratios[-1]] for name, ratios in paired.items()},
     }
 
 
-def report(children: dict[str, Child], sentences: int, epochs: int) -> dict[str, Any]:
+def measure(lesson: Lesson, children: dict[str, Child], sequences: int, epochs: int) -> dict[str, Any]:
     """Compares the first steps, then trains epoch after epoch in turns; the first one warms up.
 
     Raises:
-        SystemExit: the losses differ.
+        Disagreement: PyTorch learns something else.
     """
-    losses = {name: child.ask("steps", FIRST_STEPS) for name, child in children.items()}
-    difference = differ(losses) if all(name in losses for name in EXACT) else None
-    if difference is not None and not difference <= TOLERANCE:
-        raise SystemExit(f"the losses of the first steps differ by {difference:.1e}: {losses}")
-    tokens = sum(map(len, corpus(sentences)[0]))
-    seconds: dict[str, list[float]] = {name: [] for name in children}
-    curve: dict[str, list[float]] = {name: [] for name in children}
+    sides = able(children, lesson, sequences)
+    losses = {name: sides[name].ask("steps", lesson.name, FIRST_STEPS) for name in EXACT if name in sides}
+    difference = agree(lesson.name, losses) if len(losses) > 1 else None
+    model = lesson.model()
+    steps = int(model._training_data(*lesson.data(sequences), None).lengths.sum())
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    curve: dict[str, list[float]] = {name: [] for name in sides}
     for epoch in range(epochs + 1):
-        for name, child in children.items():
-            loss, duration = child.ask("epoch", epoch)
+        for name, side in sides.items():
+            loss, duration = side.ask("epoch", epoch)
             curve[name].append(loss)
             seconds[name] += [duration] if epoch else []
     return {
-        "tokens": tokens,
+        "case": lesson.name,
+        "topology": lesson.topology,
+        "model": repr(model),
+        "sequences": sequences,
+        "batch": lesson.batch,
+        "steps": steps,
         "epochs": epochs,
         "first_losses": losses,
         "first_difference": difference,
         "losses": curve,
-        **summary(tokens, seconds),
+        **summary(steps, seconds),
     }
 
 
-def show(result: dict[str, Any]) -> None:
-    """Prints the table."""
-    if result["first_difference"] is not None:
-        print(f"losses of the first {FIRST_STEPS} steps differ by at most {result['first_difference']:.1e}")
-    for name, speed in result["tokens_per_second"].items():
-        ratio = f"time / ours {result['ratio'][name]:.2f}" if name in result["ratio"] else ""
-        print(f"{name:24} {speed:10,.0f} tokens/s   loss {result['losses'][name][-1]:.4f}   {ratio}")
+def means(results: Iterable[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Geometric mean and least of the ratios, over the cases that have one."""
+    ratios: dict[str, list[float]] = {}
+    for result in results:
+        for name, ratio in result["ratio"].items():
+            ratios.setdefault(name, []).append(ratio)
+    return {name: {"geometric": geometric_mean(r), "least": min(r)} for name, r in ratios.items()}
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """A row for each case: steps a second, and the others' time / ours."""
+    names = [name for name in TRAINERS if any(name in r["steps_per_second"] for r in results)]
+    rows = [
+        [
+            r["case"],
+            r["topology"],
+            *(_speed(r, name) for name in names),
+            *(_ratio(r, name) for name in names[1:]),
+        ]
+        for r in results
+    ]
+    for kind in ("geometric", "least"):
+        of = means(results)
+        rows += [[kind, "", *([""] * len(names)), *(f"{of[name][kind]:.2f}" for name in names[1:])]]
+    header = ["steps/s", "topology", *names, *(f"{name} / ours" for name in names[1:])]
+    return markdown(header, rows)
+
+
+def _speed(result: dict[str, Any], name: str) -> str:
+    speeds = result["steps_per_second"]
+    return f"{speeds[name]:,.0f}" if name in speeds else ""
+
+
+def _ratio(result: dict[str, Any], name: str) -> str:
+    return f"{result['ratio'][name]:.2f}" if name in result["ratio"] else ""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints the table, writes it as JSON."""
+    """Prints the table, writes it as JSON; 1 where PyTorch learns something else."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a small corpus, 3 epochs")
+    parser.add_argument("--case", nargs="+", choices=tuple(LESSONS), default=list(LESSONS), metavar="NAME")
+    parser.add_argument("--quick", action="store_true", help="few sequences, 3 epochs")
+    parser.add_argument("--epochs", type=int, help=f"that are timed (default: {EPOCHS})")
     parser.add_argument("--threads", type=int, default=1, help="of both (default: 1)")
     parser.add_argument("--output", type=Path, metavar="F.json")
     options = parser.parse_args(argv)
-    sentences, epochs = (QUICK_SENTENCES, QUICK_EPOCHS) if options.quick else (SENTENCES, EPOCHS)
-    where = environment()
-    children = start(sentences, options.threads)
-    result = report(children, sentences, epochs)
-    for child in children.values():
-        child.close()
-    show(result)
+    epochs = options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS)
+    where, children, results = environment(), start(options.threads), []
+    try:
+        for lesson in (LESSONS[name] for name in options.case):
+            sequences = lesson.sequences // (QUICK_SHARE if options.quick else 1)
+            results.append(measure(lesson, children, sequences, epochs))
+            ratios = ", ".join(f"{name} {ratio:.2f}" for name, ratio in results[-1]["ratio"].items())
+            print(f"{lesson.name}: time / ours {ratios}", flush=True)
+    except Disagreement as error:
+        print(error, file=sys.stderr)
+        return 1
+    finally:
+        for child in children.values():
+            child.close()
+    print(table(results))
     if options.output:
-        content = {"environment": where, "threads": options.threads, **result}
+        content = {
+            "environment": where,
+            "threads": options.threads,
+            "results": results,
+            "mean": means(results),
+        }
         options.output.write_text(json.dumps(content, indent=1) + "\n")
     return 0
 

@@ -28,11 +28,11 @@ def uniform(seed, sequence, step, unit=0):
 class Model:
     """Random weights of a decoder, its pieces for some sequences, and its steps in NumPy."""
 
-    def __init__(self, cell="gru", kind=None, layers=1, rows=4, constant=None, vocabulary=V):
+    def __init__(self, cell="gru", kind=None, layers=1, rows=4, constant=None, vocabulary=V, dtype="float64"):
         draw = np.random.default_rng(3)
         self.kind, self.rows, self.constant_steps = kind, rows, constant
         self.fed = {None: 0, "luong": 0, "general": 4, "feeding": 4, "bahdanau": 7}[kind]
-        self.net = CELLS[cell](E + self.fed, H, layers, dtype="float64", seed=1)
+        self.net = CELLS[cell](E + self.fed, H, layers, dtype=dtype, seed=1)
         P = self.net.output_size
         self.net.flat[:] = draw.normal(0, 0.7, self.net.flat.size)
         self.embedding = draw.normal(size=(vocabulary + 1, E))
@@ -43,7 +43,7 @@ class Model:
         self.weights = draw.normal(size=(4, self.memory.shape[2] + P))
         self.W_q, self.W_m, self.v = draw.normal(size=(3, P)), draw.normal(size=(3, 7)), draw.normal(size=3)
         self.W_a = draw.normal(size=(P, 7))
-        start = self.net(np.zeros((1, rows, E + self.fed)))[1]
+        start = self.net(np.zeros((1, rows, E + self.fed), dtype))[1]
         self.states = tuple(
             draw.normal(size=a.shape) for a in (start if isinstance(start, tuple) else (start,))
         )
@@ -213,9 +213,10 @@ def test_beam(kind, alpha, width, n_best):
 
 
 @pytest.mark.parametrize("kind", [None, "feeding", "bahdanau"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("cell", ["lstm", "gru_layer_norm"])
-def test_a_result_does_not_depend_on_the_batch_or_on_threads(cell, kind):
-    model = Model(cell, kind, rows=64, constant=None)
+def test_a_result_does_not_depend_on_the_batch_or_on_threads(cell, kind, dtype):
+    model = Model(cell, kind, rows=64, constant=None, dtype=dtype)
 
     def run(rows, threads=1):
         with fastrnn.threads(threads):

@@ -3,6 +3,7 @@
 
 import numpy as np
 import pytest
+from fastrnn import row_losses
 from fastrnn.losses import (
     OUTPUTS,
     mean_squared_error,
@@ -104,6 +105,18 @@ def test_out_may_be_z(activation):
     assert copy.tobytes() == masked.gradient.tobytes()
     assert fused(z, targets, out=z).gradient is z
     assert z.tobytes() == want.gradient.tobytes()
+
+
+@pytest.mark.parametrize("at_once", [3, 10, 20, 99])
+@pytest.mark.parametrize("rows", [1, 6, 7])
+def test_rows_come_in_pieces(monkeypatch, rows, at_once):
+    """Of several pieces, the last of which may be shorter, or of rows longer than a piece."""
+    z, targets = make("sigmoid", rows=rows)
+    whole = sigmoid_cross_entropy(z, targets)
+    monkeypatch.setattr(row_losses, "_AT_ONCE", at_once)
+    loss = sigmoid_cross_entropy(z, targets, out=z)
+    assert loss.value == pytest.approx(plain_sigmoid(*make("sigmoid", rows=rows)), rel=1e-14)
+    np.testing.assert_allclose(loss.gradient, whole.gradient, rtol=1e-14)
 
 
 @pytest.mark.parametrize("kept", [[0, 1, 2, 3, 4, 5], [1, 4], [3]])

@@ -4,8 +4,11 @@
 #include "cpu.h"
 #include "dispatch.h"
 #include "register.h"
+#include "threads.h"
 namespace fastrnn {
 namespace {
+constexpr double kManyProducts = 4e6;  // multiplications that are worth waking a thread, ~0.1 ms
+
 template <class T>
 const ModelKernels<T>& kernels() {
   static const ModelKernels<T>& all = models_of<T>(find_target(""));
@@ -114,6 +117,36 @@ const Index* checked_ids(const py::array& ids, const py::array& table, Index wid
   return data;
 }
 
+// out (N,H) = f(x (N,K) W^T + bias), W (H,K), or (K,H) where transposed
+void linear(const py::array& x, const py::array& weight, bool transposed, const py::object& bias, bool tanh,
+            py::array out) {
+  by_type(x, [&](auto type) {
+    using T = decltype(type);
+    require(x.ndim() == 2 && weight.ndim() == 2 && out.ndim() == 2, "x, weight and out are not matrices");
+    const Index N = x.shape(0), K = x.shape(1), H = out.shape(1);
+    require(out.shape(0) == N && weight.shape(transposed) == H && weight.shape(!transposed) == K,
+            "weight does not match x and out");
+    py::array given_bias;
+    if (!bias.is_none()) given_bias = py::cast<py::array>(bias);
+    const LinearWeights<T> weights{dense<T>(weight, H * K, "weight does not match x"),
+                                   bias.is_none() ? nullptr : dense<T>(std::as_const(given_bias), H, "bias is not (H)"),
+                                   H,
+                                   K,
+                                   weight.shape(1),
+                                   transposed};
+    const T* const from = dense<T>(x, N * K, "x is not dense");
+    T* const to = dense<T>(out, N * H, "out does not match x");
+    const py::gil_scoped_release release;
+    const Buffer packed = buffer_of<T>(kernels<T>().linear_packed_size(H, K));
+    kernels<T>().pack_linear(weights, packed.as<T>());
+    ThreadLease lease(double(N) * double(H) * double(K) > kManyProducts ? thread_count() : 1);
+    lease.run(lease.size(), false, 0, [&](const Team& team) {
+      const Index begin = N * team.rank / team.size, end = N * (team.rank + 1) / team.size;
+      kernels<T>().linear({packed.as<T>(), end - begin, H, K, from + begin * K, K, to + begin * H, H, false, tanh});
+    });
+  });
+}
+
 void embedding_gather(const py::array& table, const py::array& ids, py::array out) {
   by_type(table, [&](auto type) {
     using T = decltype(type);
@@ -145,6 +178,8 @@ void register_pointwise(py::module_& m) {
         py::arg("momentum_buffer"), py::arg("lr"), py::arg("alpha"), py::arg("eps"), py::arg("weight_decay"),
         py::arg("momentum"), py::arg("scale"));
   m.def("square_sum", square_sum, py::arg("array"));
+  m.def("linear", linear, py::arg("x"), py::arg("weight"), py::arg("transposed"), py::arg("bias"), py::arg("tanh"),
+        py::arg("out"));
   m.def("embedding_gather", embedding_gather, py::arg("table"), py::arg("ids"), py::arg("out"));
   m.def("embedding_scatter_add", embedding_scatter_add, py::arg("dtable"), py::arg("ids"), py::arg("dout"));
 }

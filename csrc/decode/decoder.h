@@ -65,7 +65,6 @@ class Decoder {
 
   Index rows() const { return Index(sequences_.size()); }
   Index sequence(Index row) const { return sequences_[size_t(row)]; }
-  Index steps() const { return steps_; }  // that were done
 
   // tokens (rows) or numbers (rows,K), the last outputs; both null where none are fed back. finish(row) is called when
   // z of the row is there, by several threads where there is much to do; it may not throw.

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Decoding: a sequence is produced step by step, and each output is fed back. The loop runs in C++ without the GIL.
 
-    x_t = [E[y_{t-1}] ; fed]    h_t = layers(x_t + constant)    z_t = V (h~_t or h_t) + b   y_t chosen by softmax(z_t)
+    x_t = [E[y_{t-1}] ; fed]     h_t = layers(x_t + constant)
+    z_t = V (h~_t or h_t) + b    y_t is chosen from softmax(z_t)
 
     attention    a = softmax over s of score(query, k_s)      context_t = sum_s a_s m_s
                  h~_t = tanh(W_c [context_t ; h_t] + b_c)
@@ -214,6 +215,15 @@ class Pieces:
         most probable first, whose probabilities sum to top_p. What is drawn is a function of the seed, the number of
         the sequence in the batch and the step. Temperature 0 is greedy. Scores are log probabilities of the model
         without all this.
+
+        Args:
+            start, max_length, end: as in `decode`.
+            temperature: below 1 it favours probable tokens, above 1 improbable ones.
+            top_k, top_p: None: all tokens.
+            seed: of 64 bits.
+
+        Raises:
+            ValueError: a value is out of its range, or outputs are NaN.
         """
         tokens = _check.start_tokens(start, self.rows, self.vocabulary)
         limit, last = _check.size("max_length", max_length), _check.end_token(end, self.outputs)
@@ -230,7 +240,7 @@ class Pieces:
         temperature: float = 0.0,
         seed: int = 0,
     ) -> Decoded:
-        """Numbers: y = z; of sigmoid outputs 1 where z > 0 (temperature 0), or with the probability
+        """Numbers: y = z, or of sigmoid outputs 1 where z > 0 (temperature 0), else drawn, 1 with the probability
         sigmoid(z / temperature).
 
         Args:

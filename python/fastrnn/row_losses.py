@@ -15,6 +15,8 @@ import numpy.typing as npt
 _Array = npt.NDArray[Any]
 _Mask = npt.NDArray[np.bool_]
 
+_AT_ONCE = 2**13  # elements of z whose intermediate results are kept at once
+
 
 class Loss(NamedTuple):
     """A mean loss and its gradient.
@@ -101,13 +103,27 @@ def nothing(z: _Array, out: _Array | None) -> Loss:
 
 
 def sigmoid_rows(z: _Array, targets: _Array, out: _Array | None) -> Loss:
-    """Binary cross entropy of sigmoid(z)."""
-    targets = targets.astype(z.dtype, copy=False)
-    terms = np.maximum(z, 0) - z * targets + np.log1p(np.exp(-np.abs(z)))
-    value = float(np.mean(terms, dtype=np.float64))
-    dz: _Array = np.subtract(sigmoid(z), targets, out=out)
+    """Binary cross entropy of sigmoid(z), so many rows at a time as stay in the cache."""
+    dz = np.empty_like(z) if out is None else out
+    total, rows = 0.0, max(1, _AT_ONCE // z.shape[1])
+    for start in range(0, len(z), rows):
+        part = slice(start, start + rows)
+        total += _sigmoid_piece(z[part], targets[part].astype(z.dtype, copy=False), dz[part])
     dz *= 1 / dz.size
-    return Loss(value, dz, dz.size)
+    return Loss(total / dz.size, dz, dz.size)
+
+
+def _sigmoid_piece(z: _Array, targets: _Array, out: _Array) -> float:
+    """The sum of the losses; sigmoid(z) - targets in `out`, which may be z."""
+    tail = np.exp(-np.abs(z))
+    terms = np.log1p(tail)
+    terms += np.maximum(z, 0)
+    terms -= z * targets
+    y = np.where(z >= 0, 1, tail)
+    tail += 1
+    y /= tail
+    np.subtract(y, targets, out=out)
+    return float(terms.sum(dtype=np.float64))
 
 
 def weighted_sigmoid_rows(z: _Array, targets: _Array, out: _Array | None, weights: _Array) -> Loss:

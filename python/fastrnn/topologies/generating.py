@@ -64,7 +64,7 @@ class Generating(Model):
         data = self._asked(x, lengths)
         found: list[list[Hypothesis]] = [[] for _ in range(len(data))]
         for index in bucket(data.lengths, size):
-            pieces = self._pieces(SequencePairs(data).batch(index))
+            pieces = self._pieces(data, index)
             some = pieces.decode(
                 self._start(), max_length=limit, end=self._end, beam=places, n_best=best, alpha=power
             )
@@ -107,15 +107,17 @@ class Generating(Model):
         activation = self._arguments["activation"]
         if activation != "softmax":
             _check.alone(f"activation={activation!r}", top_k=top_k, top_p=top_p)
-        pieces = self._pieces(SequencePairs(data).batch(np.arange(len(data))))
+        pieces = self._pieces(data, np.arange(len(data)))
         if activation == "softmax":
-            return pieces.sample(
+            found = pieces.sample(
                 self._start(), max_length=limit, end=self._end, temperature=temperature, top_k=top_k, top_p=top_p,
                 seed=drawn,
             )  # fmt: skip
-        return pieces.generate(
-            length=limit, sigmoid=activation == "sigmoid", temperature=temperature, seed=drawn
-        )
+        else:
+            found = pieces.generate(
+                length=limit, sigmoid=activation == "sigmoid", temperature=temperature, seed=drawn
+            )
+        return Decoded(found.n_best[: len(data)])
 
     def predict(
         self, x: Any, *, max_length: int, lengths: npt.ArrayLike | None = None, batch_size: int = 64
@@ -128,8 +130,12 @@ class Generating(Model):
             return self.decode(x, max_length=max_length, lengths=lengths, batch_size=batch_size).sequences
         return self.generate(x, max_length=max_length, temperature=0.0, lengths=lengths).sequences
 
-    def _pieces(self, batch: Batch) -> Pieces:
-        """The decoder, its attention and readout as one call needs them."""
+    def _pieces(self, data: Sequences, index: npt.NDArray[np.int64]) -> Pieces:
+        """The decoder, its attention and readout as one call needs them.
+
+        A lone sequence is read twice, and the second result is left: kernels sum a batch of one in another order.
+        """
+        batch = SequencePairs(data).batch(index if len(index) > 1 else index.repeat(2))
         begin = self._beginning(batch)
         decoder, table = self.decoder, self.decoder.feedback.table
         rows = batch.shape[1]
