@@ -425,8 +425,9 @@ def exhaustive(net, x, end, max_length, places):
     return max(finished or running, key=lambda h: h[0])[1]
 
 
+@pytest.mark.parametrize("seed", range(12, 16))
 @pytest.mark.parametrize("width", [1, 2, 5])
-def test_the_beam_of_torch(width, one_thread):
+def test_the_beam_of_torch(width, seed, one_thread):
     import searches
     from fastrnn.batching import SequencePairs
     from twins import twin
@@ -434,8 +435,9 @@ def test_the_beam_of_torch(width, one_thread):
     options = {**lessons.LESSONS["generate_names"].options, "embedding": 3}
     small_one = "gru", lessons.Embedding(20, 3), 8, 5
     lesson = dataclasses.replace(lessons.LESSONS["generate_names"], options=options, arguments=small_one)
-    model = lesson.model()
-    model.parameters()["readout.weight"][...] *= 6
+    model, rng = lesson.model(), np.random.default_rng(seed)
+    for weights in model.parameters().values():
+        weights[...] = rng.normal(0, 1.5, weights.shape)
     net, data = twin(model), SequencePairs(model._asked(np.arange(20), None))
     together = searches.beam(net, data.batch(np.arange(20)), 0, 8, width)
     with one_thread.no_grad():
