@@ -16,7 +16,6 @@ import lessons
 import train
 import trainers
 
-
 LESSONS = list(lessons.LESSONS)
 
 
