@@ -156,6 +156,8 @@ def floats(name: str, value: object, dtype: np.dtype[Any]) -> Array:
 
 def dense(a: Array) -> Array:
     """C-contiguous and aligned; copied only where it is not so."""
+    if a.flags.c_contiguous and a.flags.aligned:
+        return a
     return np.require(a, requirements=["C_CONTIGUOUS", "ALIGNED"])
 
 

@@ -151,7 +151,10 @@ class Generating(Model):
         if state is not None:
             return state
         rnn = self.decoder.rnn
-        return rnn(np.empty((0, rows, rnn.input_size), rnn.dtype))[1]
+        if rnn.learn_state:
+            return rnn(np.empty((0, rows, rnn.input_size), rnn.dtype))[1]
+        zeros = tuple(np.zeros(shape, rnn.dtype) for shape in rnn._state_shapes(rows, False))
+        return zeros if len(zeros) > 1 else zeros[0]
 
     def _attention_of(self, begin: Beginning) -> decoding.Attention | None:
         own = self.decoder.attention
