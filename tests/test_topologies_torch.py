@@ -140,7 +140,7 @@ COMMON = [
     *({"cell": "gru", **options} for options in LAYERS),
     {"inputs": "features"},
     {"inputs": "both"},
-    {"inputs": "both", "max_workspace": 7900},
+    {"inputs": "both", "max_workspace": 11000},
     *LOSSES,
 ]
 POOLS = [

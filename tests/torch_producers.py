@@ -181,7 +181,7 @@ ONE_TO_N = [
     {"embedding": 3},
     {"end": None},
     {"bias": False},
-    {"max_workspace": 9000},
+    {"max_workspace": 11000},
 ]
 CONTEXTS = ("last", "transform", "first_last", "sequence")
 N_TO_M = [
