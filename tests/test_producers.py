@@ -275,3 +275,28 @@ def test_sources_are_refused():
 def test_gradient_flow_wants_one_of_their_layers(made):
     make, x = made
     refused(TypeError, [type(make()).__name__, "decoder"], fastrnn.gradient_flow, make(), x, WORDS)
+
+
+# ---- labels that are ignored, and the end
+
+
+def test_a_label_that_is_no_token_is_read_as_the_start(made):
+    make, x = made
+    y = [[1, -100, 3], [-100], [2, 2, -7, 3], [], [3, 1]]
+    y[2][2] = -100
+    model = make(loss=fastrnn.CrossEntropy(ignore_index=-100))
+    start = model.decoder.feedback.start
+    read = np.array([[start] * 5, [1, -100, 2, 0, 3]])
+    assert model.decoder.feedback.previous(read)[1].tolist() == [start] * 5
+    assert model.decoder.feedback.previous(read[::-1])[1].tolist() == [1, start, 2, 0, 3]
+    loss, gradients = model.gradients(x, y)
+    assert loss == pytest.approx(model.evaluate(x, y)["loss"], rel=1e-12)
+    table, direction = model.parameters()["feedback.weight"], np.random.default_rng(0).standard_normal(K + 1)
+    around = []
+    for step in (1e-6, -2e-6):
+        table += step * direction[:, None]
+        around.append(model.evaluate(x, y)["loss"])
+    numeric = (around[0] - around[1]) / 2e-6
+    assert numeric == pytest.approx((gradients["feedback.weight"] * direction[:, None]).sum(), rel=1e-6)
+    for forcing in (1.0, 0.5, 0.0):
+        model.fit(x, y, epochs=2, batch_size=3, teacher_forcing=forcing, progress=False, seed=0)
