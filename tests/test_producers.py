@@ -300,3 +300,24 @@ def test_a_label_that_is_no_token_is_read_as_the_start(made):
     assert numeric == pytest.approx((gradients["feedback.weight"] * direction[:, None]).sum(), rel=1e-6)
     for forcing in (1.0, 0.5, 0.0):
         model.fit(x, y, epochs=2, batch_size=3, teacher_forcing=forcing, progress=False, seed=0)
+
+
+def test_ends_count_where_all_else_is_ignored(made):
+    make, x = made
+    y, nothing = [[-100], [-100, -100], [], [-100], []], [[], [], [], [], []]
+    model = make(loss=fastrnn.CrossEntropy(ignore_index=-100), feedback=False)
+    assert model.evaluate(x, y)["loss"] > 0
+    weightless = make(loss=fastrnn.CrossEntropy(class_weight=[0, 1, 1, 1, 1]))
+    refused(ValueError, ["y has 5 steps", "none counts"], weightless.evaluate, x, nothing)
+
+
+@pytest.mark.parametrize(("dtype", "end"), [("u1", 0), ("i4", 0), ("u1", 280)])
+def test_an_end_behind_tokens_in_a_file(dtype, end, tmp_path):
+    tokens = np.random.default_rng(0).integers(1, 5, (5, 4)).astype(dtype)
+    np.save(tmp_path / "y.npy", tokens)
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    model = NToM("gru", Embedding(6, 4), 8, 300, end=end, seed=3)
+    lengths = (None, [4, 0, 2, 4, 1])
+    assert model.evaluate(SOURCES, mapped, lengths=lengths) == model.evaluate(
+        SOURCES, [row[:n] for row, n in zip(tokens, lengths[1])]
+    )
