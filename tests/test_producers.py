@@ -2,6 +2,7 @@
 """OneToN and NToM as they are used: learning, evaluation, files, forms of data, threads, and what they refuse."""
 
 import copy
+import json
 
 import fastrnn
 import numpy as np
@@ -321,3 +322,23 @@ def test_an_end_behind_tokens_in_a_file(dtype, end, tmp_path):
     assert model.evaluate(SOURCES, mapped, lengths=lengths) == model.evaluate(
         SOURCES, [row[:n] for row, n in zip(tokens, lengths[1])]
     )
+
+
+HOSTILE = [None, -1, 0, 2**31, 2**60, 1e308, 1.5, "x", [], [1, 2], [{"vocabulary": 5, "size": 3}, 2**50]]
+
+
+@pytest.mark.parametrize(
+    "name", ["inputs", "hidden", "outputs", "embedding", "num_layers", "decoder_hidden", "decoder_layers"]
+)
+def test_a_file_of_other_sizes_is_refused_before_anything_is_made(made, name, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="files need the extra io")
+    model = made[0](embedding=3)
+    assert type(model).least_parameters(model.arguments) <= len(parameters(model))
+    path = tmp_path / "model.safetensors"
+    for value in HOSTILE:
+        form = json.loads(fastrnn.io.describe(model)["fastrnn"])
+        if name not in form["arguments"] or (name == "embedding" and value is None):
+            continue
+        form["arguments"][name] = value
+        numpy.save_file(model.state_dict(), path, {"fastrnn": json.dumps(form)})
+        refused(ValueError, [path, "does not fit"], fastrnn.load, path)
