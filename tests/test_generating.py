@@ -227,6 +227,28 @@ def test_teacher_forcing(make, forcing, tmp_path):
     assert_same_bits(resumed[1], own[1])
 
 
+def test_teacher_forcing_of_epochs_that_come(tmp_path):
+    pytest.importorskip("safetensors", reason="checkpoints need the extra io")
+    y, ratios = [[1, 3], [4, 4, 0], [], [5], [1, 1, 1]], [1.0, 0.6, 0.3, 0.0]
+
+    def trained(epochs=4, **options):
+        asked = []
+        model, x = n_to_m({"feedback": True})
+        model.fit(
+            x, y, epochs=epochs, batch_size=2, seed=3, progress=False, **options,
+            teacher_forcing=lambda epoch: (asked.append(epoch), ratios[epoch - 1])[1],
+        )  # fmt: skip
+        return asked, np.concatenate([a.ravel() for a in model.parameters().values()])
+
+    whole, place = trained(), tmp_path / "run.safetensors"
+    assert whole[0] == [1, 2, 3, 4]
+    assert trained(epochs=2, checkpoint=place)[0] == [1, 2]
+    resumed = trained(checkpoint=place, resume=True)
+    assert resumed[0] == [3, 4]
+    assert_same_bits(resumed[1], whole[1])
+    assert trained(checkpoint=place, resume=True)[0] == []
+
+
 def test_teacher_forcing_is_refused():
     y = [[1], [1], [1], [1], [1]]
     model, x = n_to_m({})

@@ -2,6 +2,7 @@
 """OneToN and NToM as they are used: learning, evaluation, files, forms of data, threads, and what they refuse."""
 
 import copy
+import json
 
 import fastrnn
 import numpy as np
@@ -275,3 +276,69 @@ def test_sources_are_refused():
 def test_gradient_flow_wants_one_of_their_layers(made):
     make, x = made
     refused(TypeError, [type(make()).__name__, "decoder"], fastrnn.gradient_flow, make(), x, WORDS)
+
+
+# ---- labels that are ignored, and the end
+
+
+def test_a_label_that_is_no_token_is_read_as_the_start(made):
+    make, x = made
+    y = [[1, -100, 3], [-100], [2, 2, -7, 3], [], [3, 1]]
+    y[2][2] = -100
+    model = make(loss=fastrnn.CrossEntropy(ignore_index=-100))
+    start = model.decoder.feedback.start
+    read = np.array([[start] * 5, [1, -100, 2, 0, 3]])
+    assert model.decoder.feedback.previous(read)[1].tolist() == [start] * 5
+    assert model.decoder.feedback.previous(read[::-1])[1].tolist() == [1, start, 2, 0, 3]
+    loss, gradients = model.gradients(x, y)
+    assert loss == pytest.approx(model.evaluate(x, y)["loss"], rel=1e-12)
+    table, direction = model.parameters()["feedback.weight"], np.random.default_rng(0).standard_normal(K + 1)
+    around = []
+    for step in (1e-6, -2e-6):
+        table += step * direction[:, None]
+        around.append(model.evaluate(x, y)["loss"])
+    numeric = (around[0] - around[1]) / 2e-6
+    assert numeric == pytest.approx((gradients["feedback.weight"] * direction[:, None]).sum(), rel=1e-6)
+    for forcing in (1.0, 0.5, 0.0):
+        model.fit(x, y, epochs=2, batch_size=3, teacher_forcing=forcing, progress=False, seed=0)
+
+
+def test_ends_count_where_all_else_is_ignored(made):
+    make, x = made
+    y, nothing = [[-100], [-100, -100], [], [-100], []], [[], [], [], [], []]
+    model = make(loss=fastrnn.CrossEntropy(ignore_index=-100), feedback=False)
+    assert model.evaluate(x, y)["loss"] > 0
+    weightless = make(loss=fastrnn.CrossEntropy(class_weight=[0, 1, 1, 1, 1]))
+    refused(ValueError, ["y has 5 steps", "none counts"], weightless.evaluate, x, nothing)
+
+
+@pytest.mark.parametrize(("dtype", "end"), [("u1", 0), ("i4", 0), ("u1", 280)])
+def test_an_end_behind_tokens_in_a_file(dtype, end, tmp_path):
+    tokens = np.random.default_rng(0).integers(1, 5, (5, 4)).astype(dtype)
+    np.save(tmp_path / "y.npy", tokens)
+    mapped = np.load(tmp_path / "y.npy", mmap_mode="r")
+    model = NToM("gru", Embedding(6, 4), 8, 300, end=end, seed=3)
+    lengths = (None, [4, 0, 2, 4, 1])
+    assert model.evaluate(SOURCES, mapped, lengths=lengths) == model.evaluate(
+        SOURCES, [row[:n] for row, n in zip(tokens, lengths[1])]
+    )
+
+
+HOSTILE = [None, -1, 0, 2**31, 2**60, 1e308, 1.5, "x", [], [1, 2], [{"vocabulary": 5, "size": 3}, 2**50]]
+
+
+@pytest.mark.parametrize(
+    "name", ["inputs", "hidden", "outputs", "embedding", "num_layers", "decoder_hidden", "decoder_layers"]
+)
+def test_a_file_of_other_sizes_is_refused_before_anything_is_made(made, name, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="files need the extra io")
+    model = made[0](embedding=3)
+    assert type(model).least_parameters(model.arguments) <= len(parameters(model))
+    path = tmp_path / "model.safetensors"
+    for value in HOSTILE:
+        form = json.loads(fastrnn.io.describe(model)["fastrnn"])
+        if name not in form["arguments"] or (name == "embedding" and value is None):
+            continue
+        form["arguments"][name] = value
+        numpy.save_file(model.state_dict(), path, {"fastrnn": json.dumps(form)})
+        refused(ValueError, [path, "does not fit"], fastrnn.load, path)

@@ -198,6 +198,8 @@ N_TO_M = [
       for to in ("state", "input", "both")),
     *({"context": "first_last", "decoder_layers": 2, **looks} for looks in ATTENTIONS),
     {"initial": "h", "decoder_layers": 2},
+    {"initial": "h", "decoder_layers": 2, "cell": "lstm_projected"},
+    {"initial": "h", "cell": "lstm_projected"},
     {"num_layers": 2},
     {"num_layers": 2, "bidirectional": True, "context": "first_last", "context_to": "both"},
     {"direction": "reverse", "context": "first_last"},

@@ -36,6 +36,7 @@ class Bridge:
         self._states = decoder._STATES
         self._layers = decoder.num_layers
         self._widths = decoder._state_widths[: 1 if only_h else None]
+        self._zeros = decoder._state_widths[len(self._widths) :]
         self._map = Readout(size, self._layers * sum(self._widths), decoder.dtype, rng)
 
     def parts(self) -> dict[str, Part]:
@@ -51,8 +52,7 @@ class Bridge:
             part = z[:, at : at + self._layers * n]
             arrays.append(np.ascontiguousarray(part.reshape(len(c), self._layers, n).transpose(1, 0, 2)))
             at += self._layers * n
-        if len(arrays) < len(self._states):
-            arrays.append(np.zeros_like(arrays[0]))
+        arrays += [np.zeros((self._layers, len(c), n), z.dtype) for n in self._zeros]
         return tuple(arrays) if len(self._states) > 1 else arrays[0]
 
     def backward(self, c: _Array, state: State, dstate: State, gradients: Mapping[str, Gradient]) -> _Array:

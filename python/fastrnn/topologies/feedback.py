@@ -5,7 +5,8 @@
     numbers   x_t = y_{t-1}, y_0 = 0
     none      x_t has no numbers
 
-While the network learns, y_{t-1} is the true one (teacher forcing).
+While the network learns, y_{t-1} is the true one (teacher forcing). Of a label that is no token, because its step is
+ignored in the loss (see losses.py), the next step reads the start.
 """
 
 from __future__ import annotations
@@ -63,6 +64,8 @@ class Feedback:
         before = np.empty_like(y)
         before[:1] = 0 if self.table is None else self.start
         before[1:] = y[:-1]
+        if self.table is not None:
+            before[(before < 0) | (before > self.start)] = self.start
         return before
 
     def forward(self, y: _Array) -> _Array:

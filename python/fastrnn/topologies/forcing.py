@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import _check
 from ..callbacks import Callback, TrainingState
@@ -20,7 +20,7 @@ class Forcing(NamedTuple):
 
 
 class Forced(Callback):
-    """Sets the forcing of a model for each epoch.
+    """Sets the forcing of a model for each epoch, and asks for no epoch that is not to come.
 
     Args:
         ratio: of the epoch, from 1.
@@ -32,12 +32,14 @@ class Forced(Callback):
 
     def on_fit_begin(self, state: TrainingState) -> None:
         """For the first epoch, or the one in which a run is resumed."""
-        self._set(state.model, state.epoch)
+        self._set(state)
 
     def on_epoch_end(self, state: TrainingState) -> None:
         """For the next one."""
-        self._set(state.model, state.epoch + 1)
+        self._set(state)
 
-    def _set(self, model: Any, epoch: int) -> None:
-        name = f"teacher_forcing({epoch})"
-        model._forcing = Forcing(_check.number(name, self._ratio(epoch), 0.0, 1.0), self._by)
+    def _set(self, state: TrainingState) -> None:
+        epoch = len(state.history.loss) + 1
+        if epoch <= state.epochs:
+            name = f"teacher_forcing({epoch})"
+            state.model._forcing = Forcing(_check.number(name, self._ratio(epoch), 0.0, 1.0), self._by)

@@ -26,7 +26,7 @@ from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part, recurrent
 from .produced import Translations, produced
-from .producer import Back, Producer, arguments_of, least_table, shown
+from .producer import Back, Producer, arguments_of, least, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -255,10 +255,8 @@ class NToM(Producer):
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
         """See `Model.least_parameters`."""
-        names = ("inputs", "embedding", "decoder_hidden", "outputs", "feedback")
-        return int(
-            least_table(*(arguments[name] for name in names)) + arguments["hidden"] * arguments["num_layers"]
-        )
+        read = _check.size("hidden", arguments["hidden"]) * _check.size("num_layers", arguments["num_layers"])
+        return read + least(arguments, "decoder_hidden", "decoder_layers")
 
 
 def _h(state: State) -> _Array:

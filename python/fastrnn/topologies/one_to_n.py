@@ -21,7 +21,7 @@ from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part
 from .produced import SeededSequences, produced, seeds_as_sequences
-from .producer import Back, Producer, arguments_of, least_table, shown
+from .producer import Back, Producer, arguments_of, least, shown
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -131,5 +131,4 @@ class OneToN(Producer):
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
         """See `Model.least_parameters`."""
-        names = ("inputs", "embedding", "hidden", "outputs", "feedback")
-        return least_table(*(arguments[name] for name in names))
+        return least(arguments, "hidden", "num_layers")

@@ -25,19 +25,19 @@ def produced(
     given = sequences("y", y, item, kind, lengths)
     if end is None:
         _check.some_steps("y", given)
-    if given.lengths.any():
-        _check.targets("y", given, output, outputs)
-    if end is None:
-        return given
-    _check.no_end("y", given, end)
-    return with_end(given, end)
+    else:
+        _check.no_end("y", given, end)
+        given = with_end(given, end)
+    if len(given):
+        _check.targets("y", given, output, outputs)  # of the ends, too, which count
+    return given
 
 
 def with_end(y: Sequences, end: int) -> Sequences:
     """Each sequence and the end behind it."""
     lengths = y.lengths + 1
     starts = np.cumsum(lengths) - lengths
-    values = np.full(int(lengths.sum()), end, y.values.dtype)
+    values = np.full(int(lengths.sum()), end, np.int64)
     own = np.ones(len(values), np.bool_)
     own[starts + y.lengths] = False
     inside = y.inside()

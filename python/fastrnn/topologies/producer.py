@@ -22,6 +22,7 @@ from ..training import History, Score
 from .decoder import Beginning, Beginnings
 from .forcing import FORCINGS, Forced, Forcing
 from .generating import Generating
+from .inputs import split
 from .produced import Production
 from .stepwise import Sampling
 
@@ -162,10 +163,18 @@ def shown(net: Recurrent) -> dict[str, Any]:
     return {name: value for name, value in chosen if name in options.ModelOptions.__annotations__}
 
 
-def least_table(inputs: Any, embedding: int | None, hidden: int, outputs: int, feedback: bool) -> int:
-    """A lower bound of the parameters of the tables and of the readout's weights, of the arguments in a file."""
-    source = (
-        inputs if isinstance(inputs, Embedding) else inputs[0] if isinstance(inputs, (tuple, list)) else None
-    )
-    table = 0 if source is None else source.vocabulary * source.size
-    return int(table + (outputs * (embedding or 0) if feedback else 0) + outputs * (hidden // 2))
+def least(arguments: Mapping[str, Any], hidden: str, layers: str) -> int:
+    """A lower bound of the parameters, of the arguments in a file; hidden and layers name those of the decoder.
+
+    Of what reads features and tokens, the tables, one number a unit of each layer, and the readout.
+    """
+
+    def size(name: str) -> int:
+        return _check.size(name, arguments[name])
+
+    embedding, features = split(_check.inputs(arguments["inputs"], Embedding))
+    table, width = (0, 0) if embedding is None else (embedding.vocabulary * embedding.size, embedding.size)
+    if arguments["feedback"] and arguments["embedding"] is not None:
+        table += size("outputs") * size("embedding")
+    units = size(hidden)  # of which half are seen where cells are projected
+    return table + size("hidden") * (width + features) + units * size(layers) + size("outputs") * (units // 2)
