@@ -42,7 +42,7 @@ def parser(description: str, *, epochs: int, hidden: int, figure: str) -> argpar
 def parse(made: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Namespace:
     """The options of a command line; those that cannot work are refused before anything is trained."""
     args = made.parse_args(argv)
-    for name in ("epochs", "hidden", "runs"):
+    for name in ("epochs", "hidden", "runs", "seeds"):
         if getattr(args, name, 1) < 1:
             made.error(f"--{name} {getattr(args, name)}: at least 1 is needed")
     torch = importlib.util.find_spec("torch") is not None

@@ -10,6 +10,7 @@ import _command
 import fastrnn
 import numpy as np
 import torch
+from _torch_crf import Crf
 from fastrnn.batching import bucket
 from torch.nn.utils.rnn import PackedSequence, pack_sequence, pad_packed_sequence, unpack_sequence
 
@@ -31,7 +32,8 @@ class Twin(torch.nn.Module):
         super().__init__()
         form, weights = model.arguments, {n: torch.from_numpy(w) for n, w in model.state_dict().items()}
         self.each_step = isinstance(model, fastrnn.NToN)
-        self.loss = LOSSES[form["activation"]]
+        self._loss = LOSSES[form["activation"]]
+        self.crf = Crf(form["outputs"]) if "crf.transition" in weights else None
         if "embedding.weight" in weights:
             self.embedding = torch.nn.Embedding(*weights["embedding.weight"].shape)
         self.rnn = LAYERS[form["cell"]](
@@ -42,13 +44,19 @@ class Twin(torch.nn.Module):
         self.readout = torch.nn.Linear(read, outputs)
         self.load_state_dict(weights)
 
-    def forward(self, x: list[torch.Tensor]) -> Any:
+    def forward(self, x: list[Any]) -> Any:
         """Pre-activations: a PackedSequence with a row for each step, or (N,K); no padding is read."""
-        packed = pack_sequence(x, enforce_sorted=False)
-        if hasattr(self, "embedding"):
-            packed = packed._replace(data=self.embedding(packed.data))
+        packed = self._inputs(x)
         h, last = (self._packed if self.rnn.bidirectional else self._padded)(packed)
         return h._replace(data=self.readout(h.data)) if self.each_step else self.readout(last)
+
+    def _inputs(self, x: list[Any]) -> PackedSequence:
+        """What the recurrent layer reads: features, vectors of ids, or of pairs of both the one beside the other."""
+        if isinstance(x[0], tuple):
+            ids, features = (pack_sequence(part, enforce_sorted=False) for part in zip(*x))
+            return ids._replace(data=torch.cat([self.embedding(ids.data), features.data], 1))
+        packed = pack_sequence(x, enforce_sorted=False)
+        return packed._replace(data=self.embedding(packed.data)) if hasattr(self, "embedding") else packed
 
     def _packed(self, packed: PackedSequence) -> tuple[PackedSequence, torch.Tensor]:
         """h of all steps, and the last ones of both directions (N,2H)."""
@@ -67,10 +75,13 @@ class Twin(torch.nn.Module):
         """The targets of sequences in the order of the rows of the pre-activations."""
         return pack_sequence(y, enforce_sorted=False).data if self.each_step else torch.stack(y)
 
-    def rows(self, x: list[torch.Tensor]) -> torch.Tensor:
-        """Pre-activations (M,K), one row for each target."""
-        z = self(x)
-        return z.data if self.each_step else z
+    def loss(self, z: Any, target: torch.Tensor) -> torch.Tensor:
+        """The mean loss of what `forward` gives."""
+        return self.crf(z, target) if self.crf else self._loss(z.data if self.each_step else z, target)
+
+    def classes(self, z: Any) -> torch.Tensor:
+        """(M,) the most probable class of each row of what `forward` gives; of a CRF the best path."""
+        return self.crf.decode(z) if self.crf else (z.data if self.each_step else z).argmax(-1)
 
 
 class Trained(NamedTuple):
@@ -84,7 +95,7 @@ class Trained(NamedTuple):
 
 def train(
     net: Twin,
-    x: list[np.ndarray],
+    x: Any,
     y: Any,
     *,
     epochs: int,
@@ -94,8 +105,9 @@ def train(
     validation_data: tuple[Any, Any],
     seed: int,
     progress: bool,
+    schedule: fastrnn.schedules.Schedule | None = None,
 ) -> Trained:
-    """Trains as `model.fit` of these arguments does, with as many threads.
+    """Trains as `model.fit` of these arguments does, with as many threads; the schedule is one of epochs.
 
     Args:
         optimizer: the Adam or AdamW of fastrnn: PyTorch's of the same name and settings is used.
@@ -104,14 +116,16 @@ def train(
     settings = {"lr": optimizer.lr, "weight_decay": optimizer.weight_decay, "betas": optimizer.betas}
     update = getattr(torch.optim, type(optimizer).__name__)(net.parameters(), **settings)
     data, targets = tensors(x), tensors(y)
-    lengths, rng = np.array([len(sequence) for sequence in x]), np.random.default_rng(seed)
+    lengths, rng = np.array([len(steps_of(sequence)) for sequence in data]), np.random.default_rng(seed)
     losses, validation, seconds = [], [], 0.0
-    for _ in _command.bar(range(epochs), "PyTorch, epochs", progress):
+    for epoch in _command.bar(range(epochs), "PyTorch, epochs", progress):
         net.train()
+        if schedule is not None:
+            update.param_groups[0]["lr"] = schedule.rate(optimizer.lr, epoch, ())
         start, total, count = time.perf_counter(), 0.0, 0
         for index in bucket(lengths, batch_size, rng):
             target = net.targets([targets[i] for i in index])
-            loss = net.loss(net.rows([data[i] for i in index]), target)
+            loss = net.loss(net([data[i] for i in index]), target)
             update.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), clip.norm)
@@ -123,25 +137,36 @@ def train(
     return Trained(np.array(losses), *np.array(validation).T, seconds)
 
 
-def tensors(arrays: Any) -> list[torch.Tensor]:
-    """Arrays, or the numbers of one array, as tensors of the same kind."""
+def tensors(arrays: Any) -> list[Any]:
+    """Arrays, or the numbers of one array, as tensors of the same kind; of the pair (ids, features) pairs."""
+    if isinstance(arrays, tuple):
+        return list(zip(*map(tensors, arrays)))
     return [torch.as_tensor(array) for array in arrays]
 
 
-def evaluate(net: Twin, x: list[np.ndarray], y: Any) -> dict[str, float]:
+def steps_of(sequence: Any) -> torch.Tensor:
+    """A sequence, or the ids of a pair."""
+    return sequence[0] if isinstance(sequence, tuple) else sequence
+
+
+def evaluate(net: Twin, x: Any, y: Any) -> dict[str, float]:
     """The mean loss, and the share of right decisions, as `model.evaluate`."""
     net.eval()
     with torch.no_grad():
-        z, target = net.rows(tensors(x)), net.targets(tensors(y))
-        right = z.argmax(-1) == target if target.ndim == 1 else (z > 0) == (target > 0.5)
+        z, target = net(tensors(x)), net.targets(tensors(y))
+        if target.ndim == 1:
+            right = net.classes(z) == target
+        else:
+            right = ((z.data if net.each_step else z) > 0) == (target > 0.5)
         return {"loss": float(net.loss(z, target)), "accuracy": float(right.float().mean())}
 
 
-def decide(net: Twin, x: list[np.ndarray]) -> Any:
+def decide(net: Twin, x: Any) -> Any:
     """The most probable class of each step, a list of arrays (T_n,), or of each sequence (N,)."""
     net.eval()
     with torch.no_grad():
         z = net(tensors(x))
+        classes = net.classes(z)
     if net.each_step:
-        return [rows.argmax(-1).numpy() for rows in unpack_sequence(z)]
-    return z.argmax(-1).numpy()
+        return [rows.numpy() for rows in unpack_sequence(z._replace(data=classes))]
+    return classes.numpy()

@@ -10,6 +10,8 @@ utterances:
 2. the network without recurrence: the very same one, but it reads each word as a sequence of its own;
 3. the bidirectional LSTM, y_t = softmax(V h_t + b), which reads the whole utterance.
 
+With --crf there is a fourth: the same LSTM under a linear-chain CRF, which chooses the tags of an utterance together.
+
     pip install ".[examples]" && python examples/tagging.py
 """
 
@@ -171,10 +173,12 @@ def phases(epochs: int) -> list[tuple[int, float]]:
     return [(n, rate) for n, rate in ((epochs - last, LEARNING_RATE), (last, LEARNING_RATE / 10)) if n]
 
 
-def new_network(lexicon: Lexicon, args: argparse.Namespace) -> fastrnn.NToN:
-    """The untrained tagger."""
+def new_network(lexicon: Lexicon, args: argparse.Namespace, crf: bool = False) -> fastrnn.NToN:
+    """The untrained tagger; the weights are the same ones with a CRF and without."""
     words = fastrnn.Embedding(len(lexicon.word_ids), args.embedding)
-    model = fastrnn.NToN("lstm", words, args.hidden, len(lexicon.tags), bidirectional=True, seed=args.seed)
+    model = fastrnn.NToN(
+        "lstm", words, args.hidden, len(lexicon.tags), bidirectional=True, crf=crf, seed=args.seed
+    )
     model.parameters()["embedding.weight"][...] *= INITIAL_VECTORS
     return model
 
@@ -212,6 +216,10 @@ def torch_network(model: fastrnn.NToN) -> Any:
             "readout": torch.nn.Linear(features, classes),
         }
     )
+    if "crf.transition" in weights:
+        from _torch_crf import Crf
+
+        net["crf"] = Crf(classes)
     net.load_state_dict(weights)
     return net
 
@@ -241,7 +249,10 @@ def train_torch(net: Any, data: Data, args: argparse.Namespace) -> float:
         rng = np.random.default_rng(args.seed + phase)
         for index in (index for _ in range(epochs) for index in bucket(lengths, args.batch_size, rng)):
             target = pack_sequence([y[i] for i in index], enforce_sorted=False).data
-            loss = torch.nn.functional.cross_entropy(torch_logits(net, [x[i] for i in index]).data, target)
+            z = torch_logits(net, [x[i] for i in index])
+            loss = (
+                net["crf"](z, target) if "crf" in net else torch.nn.functional.cross_entropy(z.data, target)
+            )
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), CLIP.norm)
@@ -250,13 +261,14 @@ def train_torch(net: Any, data: Data, args: argparse.Namespace) -> float:
 
 
 def predict_torch(net: Any, x: list[np.ndarray]) -> list[np.ndarray]:
-    """The most probable tag of each word."""
+    """The most probable tag of each word, or of a CRF the most probable tags of each sentence."""
     import torch
     from torch.nn.utils.rnn import unpack_sequence
 
     with torch.no_grad():
-        packed = torch_logits(net, [torch.from_numpy(sequence) for sequence in x])
-    return [z.argmax(-1).numpy() for z in unpack_sequence(packed)]
+        z = torch_logits(net, [torch.from_numpy(sequence) for sequence in x])
+        tags = net["crf"].decode(z) if "crf" in net else z.data.argmax(-1)
+    return [sequence.numpy() for sequence in unpack_sequence(z._replace(data=tags))]
 
 
 # ---- the comparison ----
@@ -270,6 +282,9 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--embedding", type=int, default=64, help="length of a word's vector (default: 64)")
     parser.add_argument("--batch-size", type=int, default=32, help="utterances a batch (default: 32)")
     parser.add_argument("--seed", type=int, default=0, help="of the weights and the shuffling (default: 0)")
+    parser.add_argument(
+        "--crf", action="store_true", help="train the network under a CRF, too; save that one"
+    )
     parser.add_argument("--torch", action="store_true", help="train the same network in PyTorch, too")
     parser.add_argument("--save", type=Path, metavar="PATH", help="write the tagger here, words to PATH.json")
     args = parser.parse_args(argv)
@@ -299,10 +314,11 @@ def report(results: dict[str, tuple[dict[str, float], float | None]]) -> None:
     """Prints {tagger: (accuracies, tokens a second)} as a table."""
     columns = next(iter(results.values()))[0]
     header = "".join(f"{name:>12}" for name in (*columns, "tokens/s"))
-    print(f"\n{'right in the test':<32}{header}")
+    width = max(32, 2 + max(map(len, results)))
+    print(f"\n{'right in the test':<{width}}{header}")
     for name, (accuracy, speed) in results.items():
         figures = "".join(f"{value:>12.2%}" for value in accuracy.values())
-        print(f"{name:<32}{figures}{'-' if speed is None else f'{speed:,.0f}':>12}")
+        print(f"{name:<{width}}{figures}{'-' if speed is None else f'{speed:,.0f}':>12}")
 
 
 def save(model: fastrnn.NToN, lexicon: Lexicon, path: Path) -> None:
@@ -328,20 +344,23 @@ def main(argv: list[str] | None = None) -> None:
     data = prepare(lexicon, parts)
     # As many tokens a batch without recurrence as with it, so that both take equally many steps.
     tokens_a_batch = args.batch_size * sum(map(len, data.x)) // len(data.x)
-    for name, part, batch_size in (
-        ("network without recurrence", word_by_word(data), tokens_a_batch),
-        ("bidirectional LSTM", data, args.batch_size),
-    ):
+    taggers = [
+        ("network without recurrence", word_by_word(data), tokens_a_batch, False),
+        ("bidirectional LSTM", data, args.batch_size, False),
+    ]
+    if args.crf:
+        taggers.append(("bidirectional LSTM and CRF", data, args.batch_size, True))
+    for name, part, batch_size, crf in taggers:
         print(f"\ntraining the {name}", flush=True)
-        model = new_network(lexicon, args)
+        model = new_network(lexicon, args, crf)
         speed = train_network(model, part, batch_size, args)
         results[name] = accuracies(model.predict(part.test), true, masks), speed
-    if args.torch:
-        print("\ntraining the bidirectional LSTM in PyTorch", flush=True)
-        net = torch_network(new_network(lexicon, args))
+    for name, _, _, crf in taggers[1:] if args.torch else ():
+        print(f"\ntraining the {name} in PyTorch", flush=True)
+        net = torch_network(new_network(lexicon, args, crf))
         speed = train_torch(net, data, args)
         accuracy = accuracies(predict_torch(net, data.test), true, masks)
-        results["bidirectional LSTM in PyTorch"] = accuracy, speed
+        results[f"{name} in PyTorch"] = accuracy, speed
     report(results)
     if args.save:
         save(model, lexicon, args.save)

@@ -129,10 +129,13 @@ def test_phases_make_all_epochs(epochs):
     assert phases[0][1] == tagging.LEARNING_RATE
 
 
+def corpus_of_60():
+    return [[*TRAIN[i % len(TRAIN)], (f"名{i}", "n"), ("好", "d")] for i in range(60)]
+
+
 def test_tagging_runs_and_saves(tmp_path, monkeypatch, capsys):
     pytest.importorskip("safetensors", reason="models are written with safetensors")
-    corpus = [[*TRAIN[i % len(TRAIN)], (f"名{i}", "n"), ("好", "d")] for i in range(60)]
-    monkeypatch.setattr(tagging, "load_corpus", lambda: corpus)
+    monkeypatch.setattr(tagging, "load_corpus", corpus_of_60)
     path = tmp_path / "tagger.safetensors"
     tagging.main(["--epochs", "1", "--hidden", "4", "--embedding", "5", "--save", str(path)])
     shown = capsys.readouterr().out
@@ -142,6 +145,28 @@ def test_tagging_runs_and_saves(tmp_path, monkeypatch, capsys):
     weights = fastrnn.load(path).state_dict()
     assert weights["embedding.weight"].shape == (len(meaning["words"]), 5)
     assert weights["readout.weight"].shape == (len(meaning["tags"]), 8)
+    assert "CRF" not in shown
+
+
+def test_tagging_with_a_crf_as_in_torch(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("torch", reason="compares with PyTorch")
+    monkeypatch.syspath_prepend(Path(tagging.__file__).parent)
+    monkeypatch.setattr(tagging, "load_corpus", corpus_of_60)
+    path = tmp_path / "tagger.safetensors"
+    monkeypatch.setattr(
+        fastrnn, "get_num_threads", lambda: 1
+    )  # which PyTorch takes: it is slow on more of them
+    tagging.main(
+        ["--epochs", "8", "--hidden", "8", "--embedding", "8", "--batch-size", "8", "--crf", "--torch"]
+        + ["--save", str(path)] * (importlib.util.find_spec("safetensors") is not None)
+    )
+    rows = dict(line.split("  ", 1) for line in capsys.readouterr().out.splitlines() if "%" in line)
+    shares = {name: [float(word[:-1]) for word in row.split()[:3]] for name, row in rows.items()}
+    for name in ("bidirectional LSTM", "bidirectional LSTM and CRF"):
+        assert shares[name] == shares[f"{name} in PyTorch"]
+        assert shares[name][0] > 80
+    if path.exists():
+        assert "crf.transition" in fastrnn.load(path).state_dict()
 
 
 def test_torch_network_computes_the_same(lexicon):
