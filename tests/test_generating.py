@@ -262,3 +262,28 @@ def test_teacher_forcing_is_refused():
     silent, seeds = one_to_n({})
     refused(ValueError, ["teacher_forcing", 0.5], silent.fit, seeds, y, epochs=1, teacher_forcing=0.5)
     assert model._forcing.ratio == 1.0
+
+
+# ---- extreme temperatures and outputs
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("temperature", [1e-20, 1e-40, 1e-300, 5e-324])
+@pytest.mark.parametrize("options", [{}, {"top_k": 50}, {"top_p": 0.9}, {"top_k": 100, "top_p": 0.5}])
+def test_hardly_any_temperature_is_greedy(dtype, temperature, options):
+    model = OneToN("gru", 2, 16, 2000, feedback=True, dtype=dtype, seed=0)
+    x = np.random.default_rng(0).standard_normal((20, 2))
+    drawn = model.generate(x, max_length=4, temperature=temperature, **options)
+    greedy = model.generate(x, max_length=4, temperature=0.0)
+    assert np.array_equal(drawn.sequences, greedy.sequences)
+    assert_same_bits(drawn.scores, greedy.scores)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1e3])
+def test_scores_of_sure_outputs_are_finite(temperature):
+    model = OneToN("gru", 2, 3, 2, activation="sigmoid", dtype="float64", seed=0)
+    model.readout.weight[:], model.readout.bias[:] = 0, (-800, 800)
+    found = model.generate(np.ones((40, 2)), max_length=3, temperature=temperature)
+    wrong = [np.count_nonzero(y != (0, 1)) for y in found.sequences]
+    assert any(wrong) == bool(temperature)
+    np.testing.assert_allclose(found.scores, -800.0 * np.array(wrong), rtol=1e-15)

@@ -10,6 +10,7 @@
 #pragma once
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include "../mask.h"
 #include "../models/api.h"
 namespace fastrnn {
@@ -78,7 +79,10 @@ Choice choose(const ModelKernels<T>& kernels, const Sampling& how, const T* z, I
   if (std::isnan(log_sum)) return {0, log_sum};
   const Index largest = first_of(z, n, model.most);
   if (how.temperature == 0) return {largest, double(z[largest]) - log_sum};
-  if (how.temperature != 1) kernels.softmax_terms(z, n, T(1 / how.temperature), terms);
+  if (how.temperature != 1) {  // infinite times 0 would be NaN, which does not sort
+    const double most = double(std::numeric_limits<T>::max());
+    kernels.softmax_terms(z, n, T(std::min(1 / how.temperature, most)), terms);
+  }
   if (how.filters(n)) filter(how, n, terms, order);
   double total = 0, sum = 0;
   for (Index k = 0; k < n; ++k) total += double(terms[k]);
@@ -104,7 +108,8 @@ double choose_numbers(const Sampling& how, bool sigmoid, const T* z, Index n, In
                         ? logit > 0
                         : uniform(how.seed, sequence, step, k) < 1 / (1 + std::exp(-logit / how.temperature));
     y[k] = T(on);
-    log_probability -= std::log1p(std::exp(on ? -logit : logit));  // log sigmoid(z), log (1 - sigmoid(z))
+    const double against = on ? -logit : logit;  // -log sigmoid(-against), of no positive exponent
+    log_probability -= std::max(against, 0.0) + std::log1p(std::exp(-std::abs(against)));
   }
   return log_probability;
 }
