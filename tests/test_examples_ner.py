@@ -199,8 +199,11 @@ def test_no_seeds_are_refused(capsys):
 
 
 @pytest.mark.parametrize("crf", [False, True])
-def test_twin_computes_and_learns_the_same(crf):
+def test_twin_computes_and_learns_the_same(crf, monkeypatch):
     pytest.importorskip("torch", reason="compares with PyTorch")
+    monkeypatch.setattr(
+        fastrnn, "get_num_threads", lambda: 1
+    )  # which PyTorch takes: it is slow on more of them
     twins = load_example("_torch")
     model = fastrnn.NToN("lstm", (fastrnn.Embedding(9, 3), 2), 5, 4, bidirectional=True, crf=crf, seed=0)
     model.parameters()["readout.weight"][...] *= 4  # so that decisions differ
