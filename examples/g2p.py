@@ -242,7 +242,7 @@ def draw(figure: Any, results: dict[str, Result], task: Task, contexts: dict[tup
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = _command.parser("Pronounces English words.", epochs=5, hidden=256, figure="g2p.png")
+    parser = _command.parser("Pronounces English words.", epochs=4, hidden=256, figure="g2p.png")
     parser.set_defaults(compare_torch=False)
     parser.add_argument("--beam", type=int, default=5, help="hypotheses of the beam search (default: 5)")
     parser.add_argument(
