@@ -108,11 +108,19 @@ SoftmaxSum<T> reference_softmax_terms(const T* z, Index n, T scale, T* out) {
 }
 
 template <class T>
-constexpr ModelKernels<T> kModels = {
-    ReferencePointwise<T>::adam,       ReferencePointwise<T>::sgd,      ReferencePointwise<T>::rmsprop,
-    ReferencePointwise<T>::square_sum, ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
-    ReferenceLinear<T>::packed_size,   ReferenceLinear<T>::pack,        ReferenceLinear<T>::run,
-    ReferenceAttention<T>::forward,    ReferenceAttention<T>::backward, reference_softmax_terms<T>, reference_crf<T>};
+constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,
+                                     ReferencePointwise<T>::sgd,
+                                     ReferencePointwise<T>::rmsprop,
+                                     ReferencePointwise<T>::square_sum,
+                                     ReferencePointwise<T>::gather,
+                                     ReferencePointwise<T>::scatter_add,
+                                     ReferenceLinear<T>::packed_size,
+                                     ReferenceLinear<T>::pack,
+                                     ReferenceLinear<T>::run,
+                                     ReferenceAttention<T>::forward,
+                                     ReferenceAttention<T>::backward,
+                                     reference_softmax_terms<T>,
+                                     reference_crf<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }
