@@ -342,3 +342,23 @@ def test_a_file_of_other_sizes_is_refused_before_anything_is_made(made, name, tm
         form["arguments"][name] = value
         numpy.save_file(model.state_dict(), path, {"fastrnn": json.dumps(form)})
         refused(ValueError, [path, "does not fit"], fastrnn.load, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (NToM, {"context": "transform"}),
+        (NToM, {"context_to": "input"}),
+        (NToM, {"attention": "luong"}),
+        (NToM, {"decoder_layers": 2}),
+        (fastrnn.NToOne, {"pool": "learned"}),
+    ],
+)
+def test_matrices_beside_the_layers_are_in_the_file(make, options, tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy", reason="files need the extra io")
+    model, path = make("indrnn_tanh", 2, 4, 3, **options), tmp_path / "model.safetensors"
+    form = json.loads(fastrnn.io.describe(model)["fastrnn"])
+    form["arguments"] |= {"hidden": 20_000, **({"decoder_hidden": 20_000} if make is NToM else {})}
+    numbers = {"numbers": np.zeros(1_000_000, np.float32)}
+    numpy.save_file(numbers, path, {"fastrnn": json.dumps(form)})
+    refused(ValueError, ["1000000 numbers", "at least"], fastrnn.load, path)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A run that is killed, interrupted or stopped, and resumed, is bit for bit the run that was not."""
 
+import json
 import os
 import signal
 import subprocess
@@ -326,6 +327,39 @@ def test_a_checkpoint_of_another_model(tmp_path):
         train("plain", resume=path, optimizer=used)
 
 
+DAMAGES = [
+    *(
+        (("place", name), value)
+        for name in ("epoch", "batch", "updates", "epoch_updates")
+        for value in ("x", -1, None)
+    ),
+    *(
+        (("place", "total", name), value)
+        for name in ("loss", "weight", "count", "steps")
+        for value in (None, [], {})
+    ),
+    *(
+        (("place", "records", 0, "training", name), value)
+        for name in ("loss", "steps")
+        for value in ("x", {})
+    ),
+    (("place", "records", 0, "gradient_norm"), {}),
+    (("place", "masks", "rnn", "uinteger"), 2**70),
+    *((("optimizer", "steps"), value) for value in (-1, 2**70, 1.5, None)),
+]
+
+
+def damaged(text, place, value):
+    """The JSON of a checkpoint with another value in one place."""
+    training = json.loads(text)
+    at = training
+    for step in place[:-1]:
+        at = at[step]
+    assert place[-1] in at
+    at[place[-1]] = value
+    return json.dumps(training)
+
+
 def test_files_that_are_no_checkpoints(tmp_path):
     path = tmp_path / "run.safetensors"
     model, _ = train("plain", epochs=1, checkpoint=path)
@@ -346,6 +380,7 @@ def test_files_that_are_no_checkpoints(tmp_path):
         (metadata["fastrnn.training"].replace('{"format": 1', '{"format": 9'), "has format 9"),
         (metadata["fastrnn.training"].replace('"batch":', '"butch":'), "does not say how far"),
         (metadata["fastrnn.training"].replace('"norms":', '"forms":'), "is damaged"),
+        *((damaged(metadata["fastrnn.training"], place, value), "is damaged") for place, value in DAMAGES),
     ):
         safetensors.save_file(tensors, path, {**metadata, "fastrnn.training": text})
         with pytest.raises(ValueError, match=words):

@@ -151,7 +151,7 @@ def _restore(path: str, parts: Parts, form: Mapping[str, Any]) -> Place:
     before = parts.model.state_dict()
     try:
         return _apply(training, tensors, parts)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         parts.model.load_state_dict(before)
         raise ValueError(f"{path} is damaged: {error}") from None
 
@@ -181,7 +181,8 @@ def _apply(training: Mapping[str, Any], tensors: Mapping[str, _Array], parts: Pa
     state = {slot: [more.get(f"optimizer.{slot}.{name}") for name in buffers] for slot in optimizer["slots"]}
     fed = [more[f"feed.{number}"] for number in range(sum(name.startswith("feed.") for name in more))]
     parts.model.load_state_dict(own)
-    parts.optimizer.restore(list(buffers.values()), optimizer["steps"], state)
+    steps = _check.size("steps", optimizer["steps"], 0, 2**53)
+    parts.optimizer.restore(list(buffers.values()), steps, state)
     parts.optimizer.lr = optimizer["lr"]
     for name, rng in parts.model._generators().items():
         rng.bit_generator.state = place.masks[name]

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from . import _check
 from .history import Record, Score, Sum
 
 
@@ -63,7 +64,14 @@ class Place:
 
     @classmethod
     def of_plain(cls, plain: Mapping[str, Any]) -> Place:
-        """The inverse of `plain`."""
+        """The inverse of `plain`; TypeError or ValueError where a count or a sum is none."""
+        for name in ("epoch", "batch", "updates", "epoch_updates"):
+            _check.size(name, plain[name], 0)
+        for name in ("norms", "rate", "seconds"):
+            _check.number(name, plain[name])
+        _numbers("total", plain["total"], ("hits",))
+        for number, record in enumerate(plain["records"]):
+            _numbers(f"records[{number}]", record, ("hits", "weight", "validation"))
         records = [
             Record(
                 **{
@@ -75,3 +83,12 @@ class Place:
             for record in plain["records"]
         ]
         return cls(**{**plain, "total": Sum(**plain["total"]), "records": records})
+
+
+def _numbers(name: str, values: Mapping[str, Any], absent: tuple[str, ...]) -> None:
+    """Numbers by name, NaN too, and scores; those `absent` may be None."""
+    for key, value in values.items():
+        if key in ("training", "validation") and isinstance(value, Mapping):
+            _numbers(f"{name}.{key}", value, absent)
+        elif not (value is None and key in absent) and type(value) not in (int, float):
+            raise TypeError(f"{name}.{key} is {value!r:.40}, not a number")

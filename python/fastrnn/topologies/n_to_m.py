@@ -255,8 +255,22 @@ class NToM(Producer):
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
         """See `Model.least_parameters`."""
-        read = _check.size("hidden", arguments["hidden"]) * _check.size("num_layers", arguments["num_layers"])
-        return read + least(arguments, "decoder_hidden", "decoder_layers")
+        of_decoder = least(arguments, "decoder_hidden", "decoder_layers")
+        hidden, layers = (_check.size(name, arguments[name]) for name in ("hidden", "num_layers"))
+        units, to, mapped = (
+            arguments["decoder_hidden"],
+            arguments["context_to"],
+            arguments["context"] != "last",
+        )
+        wide, seen = hidden // 2, units // 2  # at least, of what the encoder and a layer of the decoder give
+        maps = wide * wide if mapped else 0
+        if to != "state":
+            maps += wide * units
+        if to != "input" and (mapped or (hidden, layers) != (units, arguments["decoder_layers"])):
+            maps += wide * seen * arguments["decoder_layers"]
+        if arguments["attention"] is not None:
+            maps += seen * (wide + seen)
+        return of_decoder + hidden * layers + maps
 
 
 def _h(state: State) -> _Array:

@@ -90,6 +90,14 @@ class NToOne(Reader):
         self.pool = LearnedPool(self.rnn.output_size, self.rnn.dtype, rng)
         return {"pool": self.pool}
 
+    @classmethod
+    def least_parameters(cls, arguments: Mapping[str, Any]) -> int:
+        """See `Model.least_parameters`."""
+        seen = _check.size("hidden", arguments["hidden"]) // 2  # at least
+        return super().least_parameters(arguments) + (
+            seen * seen if arguments.get("pool") == "learned" else 0
+        )
+
     def learn(self, batch: Batch, gradients: Mapping[str, Gradient], clip: Clip | None = None) -> Score:
         """See `Trainable.learn`."""
         h, state, tape = self._read(batch)
