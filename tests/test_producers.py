@@ -362,3 +362,12 @@ def test_matrices_beside_the_layers_are_in_the_file(make, options, tmp_path):
     numbers = {"numbers": np.zeros(1_000_000, np.float32)}
     numpy.save_file(numbers, path, {"fastrnn": json.dumps(form)})
     refused(ValueError, ["1000000 numbers", "at least"], fastrnn.load, path)
+
+
+def test_the_steps_of_an_epoch_are_the_lengths_of_its_data(made):
+    """What a progress bar counts to, and what it counts."""
+    make, x = made
+    model = make()
+    data = model._training_data(x, WORDS, None)
+    score = model.measure(data.batch(np.arange(5)))
+    assert score.steps == data.lengths.sum()

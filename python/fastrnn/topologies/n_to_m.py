@@ -25,7 +25,7 @@ from .decoder import Beginning, Beginnings, Constant, Decoder
 from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part, recurrent
-from .produced import Translations, produced
+from .produced import Production, Translations, produced
 from .producer import Back, Producer, arguments_of, least, shown
 
 if TYPE_CHECKING:
@@ -239,6 +239,9 @@ class NToM(Producer):
         return (dstate[0], np.zeros_like(dstate[1])) if self._only_h else dstate
 
     # ---- data ----
+
+    def _steps(self, batch: Production) -> int:
+        return batch.x.steps + batch.y.steps
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> Translations:
         of_x, of_y = _check.pair_of_lengths(lengths)

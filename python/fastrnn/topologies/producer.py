@@ -74,7 +74,7 @@ class Producer(Generating):
         begin, back = self._begin(batch.x, True)
         run = self.decoder.forward(y, begin, True, self._sampling())
         read = y.pick(run.seen)
-        score, dz = self._score(self.readout.forward(read), y.pick(y.x), y.steps)
+        score, dz = self._score(self.readout.forward(read), y.pick(y.x), self._steps(batch))
         dseen = y.put(self.readout.backward(read, dz, gradients["readout"].flat), run.seen.shape)
         back(self.decoder.backward(run, y, begin.c, dseen, gradients, clip), gradients, clip)
         if clip is not None and clip.value is not None:
@@ -86,7 +86,7 @@ class Producer(Generating):
         """See `Trainable.measure`."""
         y = batch.y
         run = self.decoder.forward(y, self._beginning(batch.x), False)
-        return self._score(self.readout.forward(y.pick(run.seen)), y.pick(y.x), y.steps)[0]
+        return self._score(self.readout.forward(y.pick(run.seen)), y.pick(y.x), self._steps(batch))[0]
 
     def _sampling(self) -> Sampling | None:
         """Which tokens of a batch are the model's own choice."""
@@ -106,6 +106,10 @@ class Producer(Generating):
 
     def _generators(self) -> dict[str, np.random.Generator]:
         return {**super()._generators(), "choices": self._choices}
+
+    def _steps(self, batch: Production) -> int:
+        """Time steps of a batch: as many as the lengths of its data say."""
+        return batch.y.steps
 
     def _beginning(self, x: Batch) -> Beginning:
         return self._begin(x, False)[0]
