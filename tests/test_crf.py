@@ -178,3 +178,9 @@ def test_model_learns_and_is_saved(tmp_path):
     again = fastrnn.load(tmp_path / "tagger")
     assert again.evaluate(x, y) == measured
     assert again.arguments["crf"] is True
+
+
+def test_windows_of_streams_would_cut_its_paths():
+    model = fastrnn.NToN("gru", fastrnn.Embedding(4, 3), 5, 3, crf=True, seed=0)
+    with pytest.raises(ValueError, match=r"^bptt=2 and crf do not combine$"):
+        model.fit([[1, 2, 3]], [[0, 1, 2]], epochs=1, bptt=2, progress=False)

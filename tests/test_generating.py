@@ -131,6 +131,8 @@ def test_what_is_drawn_is_drawn_as_often_as_it_is_probable():
         model.generate(x, max_length=9, seed=4).scores.tolist()
         != model.generate(x, max_length=9, seed=5).scores.tolist()
     )
+    unseeded = [model.generate(x, max_length=9).scores.tolist() for _ in range(2)]
+    assert unseeded[0] != unseeded[1]
     cold = model.generate(x, max_length=LONGEST, temperature=0.0)
     assert [s.tolist() for s in cold.sequences] == [
         s.tolist() for s in model.decode(x, max_length=LONGEST).sequences

@@ -263,7 +263,7 @@ def test_seeds_are_refused():
     refused(ValueError, ["nan"], model.fit, SEEDS * np.nan, WORDS, epochs=1)
     ids = one_to_n(inputs=Embedding(5, 3))
     refused(ValueError, ["x", 7], ids.fit, [1, 2, 3, 4, 7], WORDS, epochs=1)
-    refused(ValueError, ["seed"], ids.fit, 3, WORDS, epochs=1)
+    refused(ValueError, ["x", "seeds"], ids.fit, 3, WORDS, epochs=1)
 
 
 def test_sources_are_refused():
@@ -371,3 +371,29 @@ def test_the_steps_of_an_epoch_are_the_lengths_of_its_data(made):
     data = model._training_data(x, WORDS, None)
     score = model.measure(data.batch(np.arange(5)))
     assert score.steps == data.lengths.sum()
+
+
+def test_padding_is_not_what_the_end_follows(made):
+    """The model would learn to stop behind labels that teach nothing, and never stop."""
+    make, x = made
+    model = make(loss=fastrnn.CrossEntropy(ignore_index=-100))
+    padded = np.full((5, 4), -100)
+    for row, word in zip(padded, WORDS):
+        row[: len(word)] = word
+    whole = None if make is one_to_n else [len(source) for source in SOURCES]
+    refused(ValueError, ["y[0]", -100, "lengths"], model.fit, x, padded, epochs=1, progress=False)
+    sources = x
+    if make is n_to_m:
+        sources = np.zeros((5, 4), np.int64)
+        for row, source in zip(sources, SOURCES):
+            row[: len(source)] = source
+    counts = [len(word) for word in WORDS]
+    lengths = counts if make is one_to_n else (whole, counts)
+    assert model.evaluate(sources, padded, lengths=lengths) == model.evaluate(x, WORDS)
+    inside = [[1, -100, 3], *WORDS[1:]]
+    assert model.evaluate(x, inside)["loss"] > 0
+
+
+def test_lengths_name_what_they_are_of():
+    refused(ValueError, ["lengths[2]", 9, "y"], n_to_m().fit, np.ones((3, 4), int), np.ones((3, 5), int),
+            lengths=([1, 2, 3], [1, 2, 9]), epochs=1)  # fmt: skip

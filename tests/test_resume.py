@@ -424,3 +424,14 @@ def test_without_safetensors_the_message_says_what_to_install(tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "safetensors.numpy", None)
     with pytest.raises(ImportError, match=r"pip install fastrnn\[io\]"):
         train("plain", checkpoint=tmp_path / "run.safetensors")
+
+
+def test_a_place_where_no_file_can_stand_is_refused_before_the_first_update(tmp_path):
+    x, y = echo()
+    model = tagger()
+    before = snapshot(model)
+    nowhere = tmp_path / "nowhere" / "run.safetensors"
+    for place, error in ((nowhere, FileNotFoundError), (tmp_path, IsADirectoryError)):
+        with pytest.raises(error, match=rf"^checkpoint is '{place}'"):
+            model.fit(x, y, epochs=1, checkpoint=place, progress=False)
+    assert snapshot(model) == before

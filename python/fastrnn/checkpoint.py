@@ -194,7 +194,7 @@ def _apply(training: Mapping[str, Any], tensors: Mapping[str, _Array], parts: Pa
 
 def files(checkpoint: Any, resume: Any) -> tuple[str | None, str | None]:
     """Where to write to and what to resume from, by the arguments of `fit`."""
-    path = None if checkpoint is None else _check.path(checkpoint)
+    path = None if checkpoint is None else _check.new_file("checkpoint", checkpoint)
     if isinstance(resume, bool):
         _check.resumable(resume, path)
         return path, path if resume and path is not None and os.path.exists(path) else None

@@ -78,8 +78,10 @@ def states(
     return tuple(result)
 
 
-def lengths(value: object, T: int, B: int, unbatched: bool = False) -> npt.NDArray[np.int64] | None:
-    """lengths (B,) of integers from 0 to T."""
+def lengths(
+    value: object, T: int, B: int, unbatched: bool = False, of: str = "x"
+) -> npt.NDArray[np.int64] | None:
+    """lengths (B,) of integers from 0 to T, of what has such sizes."""
     if value is None:
         return None
     if unbatched:
@@ -90,11 +92,11 @@ def lengths(value: object, T: int, B: int, unbatched: bool = False) -> npt.NDArr
     if given.dtype.kind not in "iu":
         raise TypeError(f"lengths has dtype {given.dtype}, but integers are needed")
     if given.shape != (B,):
-        raise ValueError(f"lengths has shape {given.shape}, but x has B={B} rows, so ({B},) is needed")
+        raise ValueError(f"lengths has shape {given.shape}, but {of} has B={B} rows, so ({B},) is needed")
     wrong = np.flatnonzero((given < 0) | (given > T))
     if wrong.size:
         b = int(wrong[0])
-        raise ValueError(f"lengths[{b}] is {given[b]}, but x has T={T} steps, so 0 to {T} is needed")
+        raise ValueError(f"lengths[{b}] is {given[b]}, but {of} has T={T} steps, so 0 to {T} is needed")
     return dense(given.astype(np.int64, copy=False))
 
 

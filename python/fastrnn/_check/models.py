@@ -180,7 +180,7 @@ def padded_array(
         form = _letters("N", "T", *item)
         raise ValueError(f"{name} has shape {given.shape}, but {form} or a list of sequences is needed")
     N, T = given.shape[:2]
-    counts = lengths(given_lengths, T, N)
+    counts = lengths(given_lengths, T, N, of=name)
     return given, np.full(N, T, np.int64) if counts is None else counts
 
 
@@ -284,6 +284,17 @@ def path(value: object) -> str:
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(f"path is {value!r:.60} ({type(value).__name__}), not a str or os.PathLike")
     return os.fsdecode(value)
+
+
+def new_file(name: str, value: object) -> str:
+    """A path where a file can stand."""
+    place = path(value)
+    folder = os.path.dirname(place) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"{name} is {place!r}, but there is no folder {folder!r}")
+    if os.path.isdir(place):
+        raise IsADirectoryError(f"{name} is {place!r}, which is a folder")
+    return place
 
 
 def stored_tensors(stored: Mapping[str, Array], dtype: np.dtype[Any], least: int) -> None:

@@ -48,6 +48,21 @@ def no_end(name: str, rows: Sequences, end: int) -> None:
         raise ValueError(f"{name}[{n}] holds the end {end} at step {t}, but the model appends it itself")
 
 
+def no_padding(name: str, rows: Sequences, ignored: int | None) -> None:
+    """No row of a padded array ends with a label that is ignored, as padding does: the end would stand behind it."""
+    if ignored is None or rows.padded is None:
+        return
+    some = np.flatnonzero(rows.lengths)
+    last = np.asarray(rows.take(rows.starts[some] + rows.lengths[some] - 1))
+    found = some[last == ignored]
+    if found.size:
+        n = int(found[0])
+        raise ValueError(
+            f"{name}[{n}] ends with the ignored label {ignored}, behind which the model would put the end: pass "
+            "lengths, or sequences without padding"
+        )
+
+
 def same_count(name: str, count: int, other: str, others: int) -> None:
     """As many of one thing as of another."""
     if count != others:
@@ -59,7 +74,7 @@ def same_count(name: str, count: int, other: str, others: int) -> None:
 def some_axis(name: str, given: Array) -> None:
     """At least one axis, of the entries."""
     if given.ndim < 1:
-        raise ValueError(f"{name} has shape {given.shape}, but needs an axis of entries")
+        raise ValueError(f"{name} has shape {given.shape}, but must hold N seeds")
 
 
 def single(name: str, cell: str, wanted: str, states: tuple[str, ...]) -> None:

@@ -80,7 +80,7 @@ class Generating(Model):
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         lengths: npt.ArrayLike | None = None,
     ) -> Decoded:
         """Sequences drawn from what the model holds probable.
@@ -95,12 +95,14 @@ class Generating(Model):
             max_length: most tokens, the end among them; of numbers the number of steps.
             temperature: at least 0.
             top_k, top_p: of tokens; None is all.
-            seed: of what is drawn.
+            seed: of what is drawn; None takes another one each time.
 
         Raises:
             TypeError, ValueError: an argument does not fit.
         """
-        limit, drawn = _check.size("max_length", max_length), _check.size("seed", seed, 0)
+        limit, drawn = _check.size("max_length", max_length), _check.seed(seed)
+        if drawn is None:
+            drawn = int(np.random.default_rng().integers(2**63))
         data = self._asked(x, lengths)
         if not len(data):
             return Decoded([])

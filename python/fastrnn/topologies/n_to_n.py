@@ -158,4 +158,5 @@ class NToN(Reader):
         self, x: Any, y: Any, lengths: Any, batch_size: int, shuffle: bool, seed: int | None, bptt: int
     ) -> Windows:
         _check.forward_only(f"bptt={bptt}", self.rnn.directions)
+        _check.alone(f"bptt={bptt}", crf=self._arguments.get("crf"))
         return Windows(self, self._training_data(x, y, lengths), batch_size, shuffle, seed, bptt)

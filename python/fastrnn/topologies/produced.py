@@ -27,6 +27,7 @@ def produced(
         _check.some_steps("y", given)
     else:
         _check.no_end("y", given, end)
+        _check.no_padding("y", given, output.ignored)
         given = with_end(given, end)
     if len(given):
         _check.targets("y", given, output, outputs)  # of the ends, too, which count
@@ -50,7 +51,7 @@ def seeds_as_sequences(seed: Any) -> Any:
     if isinstance(seed, tuple):
         return tuple(seeds_as_sequences(part) for part in seed)
     given = np.asarray(seed)
-    _check.some_axis("seed", given)
+    _check.some_axis("x", given)
     return given[:, None]
 
 
