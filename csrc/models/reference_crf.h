@@ -22,7 +22,8 @@ struct ReferenceCrf {
   template <class Term>
   static double log_sum(Index K, const Term& term) {
     double most = term(0), sum = 0;
-    for (Index k = 1; k < K; ++k) most = std::fmax(most, term(k));
+    for (Index k = 1; k < K; ++k)
+      if (term(k) > most) most = term(k);  // by std::fmax GCC 12 for ARM fails in its vectorizer
     for (Index k = 0; k < K; ++k) sum += std::exp(term(k) - most);
     return most + std::log(sum);
   }
