@@ -3,6 +3,7 @@
 #include <cmath>
 #include "cpu.h"
 #include "dispatch.h"
+#include "models/linear_map.h"
 #include "register.h"
 #include "threads.h"
 namespace fastrnn {
@@ -137,12 +138,11 @@ void linear(const py::array& x, const py::array& weight, bool transposed, const 
     const T* const from = dense<T>(x, N * K, "x is not dense");
     T* const to = dense<T>(out, N * H, "out does not match x");
     const py::gil_scoped_release release;
-    const Buffer packed = buffer_of<T>(kernels<T>().linear_packed_size(H, K));
-    kernels<T>().pack_linear(weights, packed.as<T>());
+    const LinearMap<T> map(kernels<T>(), weights);
     ThreadLease lease(double(N) * double(H) * double(K) > kManyProducts ? thread_count() : 1);
     lease.run(lease.size(), false, 0, [&](const Team& team) {
       const Index begin = N * team.rank / team.size, end = N * (team.rank + 1) / team.size;
-      kernels<T>().linear({packed.as<T>(), end - begin, H, K, from + begin * K, K, to + begin * H, H, false, tanh});
+      map.run(from + begin * K, K, to + begin * H, H, end - begin, tanh);
     });
   });
 }

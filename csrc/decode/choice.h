@@ -5,13 +5,12 @@
 //   sum reaches top_p of theirs; of equal ones the first. The choice is the first token, in the order of tokens, at which
 //   the sum of what is left exceeds u times its total.
 //
-// u is a hash of the seed, the sequence and the step, as masks of dropout are (mask.h): it depends neither on the batch
-// nor on threads.
+// u is drawn for the sequence and the step (draw.h).
 #pragma once
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include "../mask.h"
+#include "../draw.h"
 #include "../models/api.h"
 namespace fastrnn {
 
@@ -22,12 +21,6 @@ struct Sampling {
   uint64_t seed = 0;
   bool filters(Index n) const { return (top_k > 0 && top_k < n) || top_p < 1; }
 };
-
-// In [0,1), of output `unit` of a step
-inline double uniform(uint64_t seed, Index sequence, Index step, Index unit) {
-  const uint64_t place = mix(mix(mix(seed) ^ uint64_t(sequence)) ^ uint64_t(step));
-  return double(mix(place ^ uint64_t(unit)) >> 11) * 0x1p-53;
-}
 
 struct Choice {
   Index token;

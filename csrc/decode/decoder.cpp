@@ -7,12 +7,6 @@ namespace fastrnn {
 constexpr double kManyOperations = 2.5e7;  // around the recurrence, that are worth waking threads
 
 template <class T>
-LinearMap<T>::LinearMap(const ModelKernels<T>& kernels, const LinearWeights<T>& weights)
-    : H(weights.H), K(weights.K), packed(buffer_of<T>(kernels.linear_packed_size(weights.H, weights.K))) {
-  kernels.pack_linear(weights, packed.as<T>());
-}
-
-template <class T>
 Decoder<T>::Decoder(const DecoderModel<T>& model, Index sequences, Index most, const T* const* states)
     : model_(model), sequences_(size_t(sequences)) {
   const Network<T>& net = model.net;
@@ -117,7 +111,7 @@ void Decoder<T>::attend(const T* h, Index h_ld, Index begin, Index end) {
   const T* queries = h + begin * h_ld;
   if (a.query.H) {
     T* const to = query_.template as<T>() + begin * a.query.H;
-    linear(a.query, queries, h_ld, to, a.query.H, end - begin, false);
+    a.query.run(queries, h_ld, to, a.query.H, end - begin);
     queries = to, h_ld = a.query.H;
   }
   model_.kernels.attention({end - begin, a.S, a.A, a.M, sequences_.data() + begin, a.lengths, queries, h_ld, a.keys,
@@ -134,17 +128,10 @@ void Decoder<T>::read_out(Index begin, Index end) {
     if (!attention->early) attend(joined_.template as<T>() + attention->M, joined_ld_, begin, end);
     T* const all = (attention->feeds ? fed_[0] : combined_).template as<T>();
     const Index width = attention->combine.H;
-    linear(attention->combine, read, read_ld, all + begin * width, width, end - begin, true);
+    attention->combine.run(read, read_ld, all + begin * width, width, end - begin, true);
     read = all + begin * width, read_ld = width;
   }
-  linear(model_.readout, read, read_ld, z_.template as<T>() + begin * model_.outputs(), model_.outputs(), end - begin,
-         false);
-}
-
-template <class T>
-void Decoder<T>::linear(const LinearMap<T>& map, const T* x, Index x_ld, T* z, Index z_ld, Index rows,
-                        bool tanh) const {
-  model_.kernels.linear({map.packed.template as<T>(), rows, map.H, map.K, x, x_ld, z, z_ld, false, tanh});
+  model_.readout.run(read, read_ld, z_.template as<T>() + begin * model_.outputs(), model_.outputs(), end - begin);
 }
 
 // Whether the steps around the recurrence are divided among threads: their results do not depend on it
@@ -163,8 +150,6 @@ void Decoder<T>::divide(RowsWork work, const void* f) const {
             [&](const Team& team) { work(f, rows() * team.rank / team.size, rows() * (team.rank + 1) / team.size); });
 }
 
-template struct LinearMap<float>;
-template struct LinearMap<double>;
 template class Decoder<float>;
 template class Decoder<double>;
 }  // namespace fastrnn

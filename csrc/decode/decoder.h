@@ -14,18 +14,9 @@
 #pragma once
 #include <memory>
 #include <vector>
-#include "../models/api.h"
+#include "../models/linear_map.h"
 #include "../network.h"
 namespace fastrnn {
-
-// z = x W^T + b, packed; none where H is 0
-template <class T>
-struct LinearMap {
-  LinearMap() = default;
-  LinearMap(const ModelKernels<T>& kernels, const LinearWeights<T>& weights);
-  Index H = 0, K = 0;
-  Buffer packed;
-};
 
 template <class T>
 struct DecoderAttention {
@@ -98,7 +89,6 @@ class Decoder {
   void recur(const Index* tokens, const T* numbers);
   void attend(const T* h, Index h_ld, Index begin, Index end);
   void read_out(Index begin, Index end);
-  void linear(const LinearMap<T>& map, const T* x, Index x_ld, T* z, Index z_ld, Index rows, bool tanh) const;
 
   const DecoderModel<T>& model_;
   std::vector<Index> sequences_;  // of the rows
@@ -109,8 +99,6 @@ class Decoder {
   Buffer fed_[2];  // h~ of the last step where it is fed, and room to gather it
 };
 
-extern template struct LinearMap<float>;
-extern template struct LinearMap<double>;
 extern template class Decoder<float>;
 extern template class Decoder<double>;
 

@@ -9,8 +9,8 @@
 // Rows are independent of each other but for what is added to a row of memory, so that rows of different memories may
 // be given to different threads. u is made again in backward: reading it would take as long.
 #pragma once
-#include "../simd/math.h"
 #include "api.h"
+#include "exponential.h"
 FR_NAMESPACE_BEGIN
 template <class T>
 FR_FN Index attended_length(const AttentionArgs<T>& a, Index row) {
@@ -95,12 +95,6 @@ struct Attention {
       const Vec u = tanh_(load_first(query + j, left) + load_first(keys + s * n + j, left));
       return fma(load_first(v + j, left), u, sum);
     });
-  }
-
-  static FR_FN Vec exponential(Vec x) {  // of x <= 0; below the limit it stays at the least normal number
-    Vec scale, p;
-    exp_parts(max(Vec(-ExpConstants<T>::kSigmoidLimit), x), scale, p);
-    return fma(scale, p, scale);
   }
 
   static void softmax(T* w, Index n) {

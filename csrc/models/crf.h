@@ -17,16 +17,16 @@
 //
 // are sums of positive numbers, and the marginals p are normalised where they are made.
 #pragma once
-#include "../simd/math.h"
 #include "api.h"
+#include "exponential.h"
 #include "logarithm.h"
 FR_NAMESPACE_BEGIN
 template <class T> struct CrfLimits;
 template <> struct CrfLimits<float> {
-  static constexpr float kLeast = 0x1p-80f, kLowest = -87;
+  static constexpr float kLeast = 0x1p-80f;
 };
 template <> struct CrfLimits<double> {
-  static constexpr double kLeast = 0x1p-900, kLowest = -708;
+  static constexpr double kLeast = 0x1p-900;
 };
 
 template <class Vec, class T = typename Vec::Scalar>
@@ -148,12 +148,7 @@ struct Crf {
 
  private:
   // e^x for x <= 0, 0 where it is below the normal range
-  static FR_FN Vec exp_(Vec x) {
-    const Vec lowest(CrfLimits<T>::kLowest);
-    Vec scale, p;
-    exp_parts(max(lowest, x), scale, p);
-    return where_positive(x - lowest, fma(scale, p, scale));
-  }
+  static FR_FN Vec exp_(Vec x) { return where_positive(x + Vec(ExpConstants<T>::kSigmoidLimit), exponential(x)); }
   static FR_FN Vec quotient(Vec a, Vec b) { return a.v / b.v; }
 
   static T largest_lane(Vec a) {

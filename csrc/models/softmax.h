@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 // The terms of a softmax, e^(scale (z - max z)), and their sum.
 #pragma once
-#include "../simd/math.h"
 #include "api.h"
+#include "exponential.h"
 FR_NAMESPACE_BEGIN
 template <class Vec, class T = typename Vec::Scalar>
 struct Softmax {
@@ -32,13 +32,6 @@ struct Softmax {
     for (int l = 0; l < L; ++l) top = lanes[l] > top ? lanes[l] : top;
     for (; k < n; ++k) top = z[k] > top ? z[k] : top;
     return top;
-  }
-
-  // Of x <= 0; below the limit it stays at the least normal number
-  static FR_FN Vec exponential(Vec x) {
-    Vec scale, p;
-    exp_parts(max(Vec(-ExpConstants<T>::kSigmoidLimit), x), scale, p);
-    return fma(scale, p, scale);
   }
 };
 FR_NAMESPACE_END

@@ -20,7 +20,7 @@ struct Stepwise<T>::BackwardRun {
   const StepwiseAttention<T>& attention = self.attention_;
   const Index B = batch.B, P = net.shape().P, width = self.joined(), I = net.shape().I;
   const Index top = Index(net.parts().size()) - 1;
-  PackedMap<T> query = {}, combine = {};  // transposed
+  LinearMap<T> query = {}, combine = {};  // transposed
   std::vector<Buffer> scratch = {}, d_outputs = {};  // of each part: of the kernels; (B,P) of its y
   Buffer d_x = {}, d_joined = {}, d_fed = {},
          d_query = {};  // (B,I); rows (B,joined); rows (B,fed); rows (B,P) of the next step
@@ -34,8 +34,8 @@ struct Stepwise<T>::BackwardRun {
 
   void prepare(int threads) {
     const StepwiseAttention<T>& a = attention;
-    if (self.early()) query = PackedMap<T>(self.kernels_, {a.W_q, nullptr, P, a.A, P, true});
-    if (self.attends()) combine = PackedMap<T>(self.kernels_, {a.W_c, nullptr, width, a.C, width, true});
+    if (self.early()) query = LinearMap<T>(self.kernels_, {a.W_q, nullptr, P, a.A, P, true});
+    if (self.attends()) combine = LinearMap<T>(self.kernels_, {a.W_c, nullptr, width, a.C, width, true});
     d_x = buffer_of<T>(B * I), d_joined = buffer_of<T>(B * width);
     d_fed = buffer_of<T>(B * self.fed()), d_query = buffer_of<T>(B * P);
     for (const Part& part : net.parts()) {

@@ -2,16 +2,11 @@
 // Forward, step by step. A thread owns rows of each step; barriers stand where it reads what another one may have written.
 #include <algorithm>
 #include <cmath>
+#include "../draw.h"
 #include "../initial_state.h"
-#include "../mask.h"
 #include "stepwise.h"
 namespace fastrnn {
 namespace {
-// In [0,1); use: what for
-double uniform(uint64_t seed, Index step, Index row, uint64_t use) {
-  return double(mix(mix(mix(mix(seed) ^ use) ^ uint64_t(step)) ^ uint64_t(row)) >> 11) * 0x1p-53;
-}
-
 // The first of the largest; that of NaN where there is one
 template <class T>
 Index largest(const T* z, Index n) {
@@ -47,7 +42,7 @@ struct Stepwise<T>::ForwardRun {
   const Steps steps = batch.steps(false);
   const StepwiseAttention<T>& attention = self.attention_;
   const Index P = net.shape().P, width = self.joined(), top = Index(net.parts().size()) - 1;
-  PackedMap<T> query = {}, combine = {}, readout = {};
+  LinearMap<T> query = {}, combine = {}, readout = {};
   std::vector<Buffer> scratch = {};  // of the kernels, of each part
   Buffer y = {}, z = {};  // (B,P) of the step; (B,K)
 
@@ -57,11 +52,11 @@ struct Stepwise<T>::ForwardRun {
 
   void prepare(int threads) {
     const StepwiseAttention<T>& a = attention;
-    if (self.early()) query = PackedMap<T>(self.kernels_, {a.W_q, nullptr, a.A, P, P, false});
-    if (self.attends()) combine = PackedMap<T>(self.kernels_, {a.W_c, a.b_c, a.C, width, width, false});
+    if (self.early()) query = LinearMap<T>(self.kernels_, {a.W_q, nullptr, a.A, P, P, false});
+    if (self.attends()) combine = LinearMap<T>(self.kernels_, {a.W_c, a.b_c, a.C, width, width, false});
     if (sampling.probability > 0) {
       const Index C = self.attends() ? a.C : P;
-      readout = PackedMap<T>(self.kernels_, {sampling.V, sampling.b, sampling.K, C, C, false});
+      readout = LinearMap<T>(self.kernels_, {sampling.V, sampling.b, sampling.K, C, C, false});
       z = buffer_of<T>(batch.B * sampling.K);
     }
     y = buffer_of<T>(batch.B * P);
@@ -137,7 +132,7 @@ struct Stepwise<T>::ForwardRun {
     if (sampling.probability > 0) choose(t, begin, std::min(end, active(t + 1)));
   }
 
-  bool chooses(Index t, Index user) const { return uniform(sampling.seed, t, user, 0) < sampling.probability; }
+  bool chooses(Index t, Index user) const { return uniform(sampling.seed, user, t, 0) < sampling.probability; }
 
   // Tokens of the next step
   void choose(Index t, Index begin, Index end) const {
@@ -151,7 +146,7 @@ struct Stepwise<T>::ForwardRun {
       if (!chooses(t + 1, user)) continue;
       const T* const at = z.template as<T>() + b * K;
       sampling.ids[(t + 1) * batch.B + user] =
-          sampling.draw ? drawn(at, K, uniform(sampling.seed, t + 1, user, 1)) : largest(at, K);
+          sampling.draw ? drawn(at, K, uniform(sampling.seed, user, t + 1, 1)) : largest(at, K);
     }
   }
 

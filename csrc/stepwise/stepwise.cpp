@@ -6,17 +6,6 @@ namespace fastrnn {
 constexpr Index kLine = 64;  // bytes that a tape is aligned to
 
 template <class T>
-PackedMap<T>::PackedMap(const ModelKernels<T>& kernels_, const LinearWeights<T>& weights)
-    : kernels(&kernels_), H(weights.H), K(weights.K), packed(buffer_of<T>(kernels_.linear_packed_size(H, K))) {
-  kernels_.pack_linear(weights, packed.as<T>());
-}
-
-template <class T>
-void PackedMap<T>::run(const T* x, Index x_ld, T* z, Index z_ld, Index rows, bool tanh) const {
-  kernels->linear({packed.as<T>(), rows, H, K, x, x_ld, z, z_ld, false, tanh});
-}
-
-template <class T>
 Stepwise<T>::Stepwise(const Network<T>& net, const ModelKernels<T>& kernels, const StepwiseAttention<T>& attention)
     : net_(net), kernels_(kernels), attention_(attention) {}
 
@@ -83,8 +72,6 @@ AttentionArgs<T> Stepwise<T>::attention_args(const StepwiseRows<T>& rows, const 
           width};
 }
 
-template struct PackedMap<float>;
-template struct PackedMap<double>;
 template class Stepwise<float>;
 template class Stepwise<double>;
 }  // namespace fastrnn

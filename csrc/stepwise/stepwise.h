@@ -14,7 +14,7 @@
 #pragma once
 #include <memory>
 #include <vector>
-#include "../models/api.h"
+#include "../models/linear_map.h"
 #include "../network.h"
 namespace fastrnn {
 
@@ -66,17 +66,6 @@ template <class T>
 struct StepwiseTape {
   Tape<T> net;  // of its parts the tapes of all steps, one after the other
   std::vector<std::vector<Index>> begins;  // of each part and step
-};
-
-// z = x W^T + b, or x W where transposed, packed
-template <class T>
-struct PackedMap {
-  PackedMap() = default;
-  PackedMap(const ModelKernels<T>& kernels, const LinearWeights<T>& weights);
-  void run(const T* x, Index x_ld, T* z, Index z_ld, Index rows, bool tanh = false) const;
-  const ModelKernels<T>* kernels = nullptr;
-  Index H = 0, K = 0;
-  Buffer packed;
 };
 
 template <class T>
