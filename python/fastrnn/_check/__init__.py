@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from .models import *  # noqa: F403
     from .producers import *  # noqa: F403
     from .readers import *  # noqa: F403
+    from .stepwise import *  # noqa: F403
 else:
 
     def __getattr__(name: str) -> object:
         """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        for module in ("models", "readers", "producers", "decoding", "crf", "fitting"):
+        for module in ("models", "readers", "producers", "stepwise", "decoding", "crf", "fitting"):
             check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
             if check is not None:
                 globals()[name] = check

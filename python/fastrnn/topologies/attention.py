@@ -59,8 +59,8 @@ class Attention:
         self.score = _check.choice("score", score, ("dot", "general"))
         self.hidden, self.memory = _check.size("hidden", hidden), _check.size("memory", memory)
         self.feeds = _check.flag("input_feeding", input_feeding) and kind == "luong"
-        if kind == "luong" and score == "dot" and hidden != memory:
-            raise ValueError(f"score is 'dot', but the decoder has {hidden} units and the memory {memory}")
+        if kind == "luong":
+            _check.dot_widths(self.score, hidden, memory)
         self.size = hidden
         self.fed = memory if kind == "bahdanau" else hidden if self.feeds else 0
         P, M = hidden, memory

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _check, _core, control
-from ..products import add_product, product
+from .. import _check, control
+from ..products import add_product
 from ..recurrent import Recurrent
+from .attending import attend, attend_backward, function
 from .attention import Attention
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def forward(
     long = _check.lengths(lengths, T, B, False)
     arrays = _memory(attention, memory, source_lengths, B, rnn.dtype)
     chosen = _sampling(sampling, ids, x.shape, attention.size if attention else rnn.output_size, rnn.dtype)
+    added = rnn._constant(constant, constant_steps, B)
     if fed == 0 and chosen is None:
         h, after, whole = rnn.forward(
             x,
@@ -123,29 +125,8 @@ def forward(
             training=training,
         )
         tape = StepsTape(rnn, attention, None, whole, arrays, long, None, (T, B), given, constant is not None)
-        return h if attention is None else _attend(attention, tape, h), after, tape
-    before = None if state is None else _check.states(
-        "state", state, rnn.cell, rnn._STATES, rnn._state_shapes(B, False), rnn.dtype
-    )  # fmt: skip
-    added = rnn._constant(constant, constant_steps, B)
-    rows = _rows(long, T, B)
-    R = T * B if rows is None else len(rows)
-    P = rnn.output_size
-    arrays |= dict.fromkeys(("joined", "attended", "weights", "queries", "previous"))
-    arrays["joined"] = np.empty((R, P + (attention.memory if attention else 0)), rnn.dtype)
-    if attention is not None:
-        arrays["attended"] = np.empty((R, attention.size), rnn.dtype)
-        arrays["weights"] = np.empty((R, arrays["memory"].shape[1]), rnn.dtype)
-        if attention.early:
-            arrays["queries"], arrays["previous"] = np.empty((2, R, P), rnn.dtype)
-    masks = None
-    if rnn._drops or dropout_seed is not None:
-        masks = rnn._dropout.draw(dropout_seed, training, rnn._rng)
-    after, core = _function("stepwise_forward", rnn)(rnn._net, arrays, x, before, long, masks, chosen, added)
-    out = arrays["joined"] if attention is None else arrays["attended"]
-    tape = StepsTape(rnn, attention, core, None, arrays, long, rows, (T, B), given, added is not None)
-    tape.ids = chosen["ids"] if chosen else None
-    return _put(out, rows, T, B), rnn._state_of(after, False), tape
+        return h if attention is None else attend(attention, tape, h), after, tape
+    return _loop(rnn, attention, x, state, long, arrays, chosen, added, dropout_seed, training)
 
 
 def backward(
@@ -175,20 +156,73 @@ def backward(
     T, B = tape.shape
     width = attention.size if attention else rnn.output_size
     dout = _check.output_gradient(dout, T, B, width, rnn.dtype, False, False)
-    if attention is not None:
-        if attention_flat is None:
-            raise ValueError("attention_flat is None, but the decoder has an attention")
-        _check.gradient_buffer(attention_flat, attention.flat.size, rnn.dtype)
+    _check.attention_flat(attention_flat, attention, rnn.dtype)
     if tape.whole is not None:
         return _whole_backward(tape, dout, dstate, rnn_flat, attention_flat, x_gradient, clip)
-    if tape.core.used:
-        raise ValueError("tape was used by a backward pass")
+    return _loop_backward(tape, dout, dstate, rnn_flat, attention_flat, x_gradient, clip)
+
+
+def _loop(
+    rnn: Recurrent, attention: Attention | None, x: _Array, state: Any, long: npt.NDArray[np.int64] | None,
+    arrays: dict[str, Any], chosen: dict[str, Any] | None, added: tuple[_Array, int] | None,
+    dropout_seed: int | None, training: bool,
+) -> tuple[_Array, Any, StepsTape]:  # fmt: skip
+    """What forward returns, by the loop over the steps."""
+    T, B, given = x.shape
+    before = None if state is None else _check.states(
+        "state", state, rnn.cell, rnn._STATES, rnn._state_shapes(B, False), rnn.dtype
+    )  # fmt: skip
+    rows = _rows(long, T, B)
+    R = T * B if rows is None else len(rows)
+    P = rnn.output_size
+    arrays |= dict.fromkeys(("joined", "attended", "weights", "queries", "previous"))
+    arrays["joined"] = np.empty((R, P + (attention.memory if attention else 0)), rnn.dtype)
+    if attention is not None:
+        arrays["attended"] = np.empty((R, attention.size), rnn.dtype)
+        arrays["weights"] = np.empty((R, arrays["memory"].shape[1]), rnn.dtype)
+        if attention.early:
+            arrays["queries"], arrays["previous"] = np.empty((2, R, P), rnn.dtype)
+    masks = None
+    if rnn._drops or dropout_seed is not None:
+        masks = rnn._dropout.draw(dropout_seed, training, rnn._rng)
+    after, core = function("stepwise_forward", rnn)(rnn._net, arrays, x, before, long, masks, chosen, added)
+    out = arrays["joined"] if attention is None else arrays["attended"]
+    tape = StepsTape(rnn, attention, core, None, arrays, long, rows, (T, B), given, added is not None)
+    tape.ids = chosen["ids"] if chosen else None
+    return _put(out, rows, T, B), rnn._state_of(after, False), tape
+
+
+def _loop_backward(
+    tape: StepsTape, dout: _Array, dstate: Any, rnn_flat: _Array | None, attention_flat: _Array | None,
+    x_gradient: bool, clip: Clip | None,
+) -> StepsGradients:  # fmt: skip
+    """What backward returns, by the loop over the steps."""
+    rnn, attention = tape.rnn, tape.attention
+    T, B = tape.shape
+    _check.unused_steps(tape.core.used)
     after = None if dstate is None else _check.states(
         "dstate", dstate, rnn.cell, rnn._STATES, rnn._state_shapes(B, False), rnn.dtype, True
     )  # fmt: skip
     flat = np.empty(rnn._count, rnn.dtype) if rnn_flat is None else _check.gradient_buffer(
         rnn_flat, rnn._count, rnn.dtype
     )  # fmt: skip
+    arrays = _gradient_arrays(tape, dout)
+    limits = control.limits(clip, False, False)
+    norms = control.room(limits, len(rnn._places), T, B, tape.lengths is not None)
+    dx = np.empty((T, B, tape.given), rnn.dtype) if x_gradient else None
+    added = np.empty((B, rnn._gates * rnn.hidden_size), rnn.dtype) if tape.constant else None
+    before, sums = function("stepwise_backward", rnn)(
+        rnn._net, arrays, tape.core, after, dx, flat, rnn_flat is None,
+        limits.step_value, limits.step_norm, limits.value, limits.trace, norms, added,
+    )  # fmt: skip
+    dmemory = None if attention is None else _add_gradients(attention, arrays, attention_flat)
+    stats = control.stats(limits, sums, norms, rnn._places, rnn._count, tape.lengths, rnn._state_widths)
+    return StepsGradients(dx, dmemory, rnn._state_of(before, False), flat, added, stats)
+
+
+def _gradient_arrays(tape: StepsTape, dout: _Array) -> dict[str, Any]:
+    """What the loop is given and leaves, by the names it knows."""
+    attention = tape.attention
     arrays = tape.arrays | dict.fromkeys(
         ("before_tanh", "d_queries", "d_scores", "d_v", "d_keys", "d_memory")
     )
@@ -200,81 +234,35 @@ def backward(
         same = arrays["keys"] is arrays["memory"]
         arrays["d_keys"] = arrays["d_memory"] if same else np.zeros_like(arrays["keys"])
         if attention.early:
-            arrays["d_queries"], arrays["d_v"] = np.empty((2, *arrays["queries"].shape), rnn.dtype)
-    limits = control.limits(clip, False, False)
-    norms = control.room(limits, len(rnn._places), T, B, tape.lengths is not None)
-    dx = np.empty((T, B, tape.given), rnn.dtype) if x_gradient else None
-    added = np.empty((B, rnn._gates * rnn.hidden_size), rnn.dtype) if tape.constant else None
-    before, sums = _function("stepwise_backward", rnn)(
-        rnn._net, arrays, tape.core, after, dx, flat, rnn_flat is None,
-        limits.step_value, limits.step_norm, limits.value, limits.trace, norms, added,
-    )  # fmt: skip
-    dmemory = None
-    if attention is not None:
-        assert attention_flat is not None
-        to = attention._views(attention_flat)
-        add_product(to["weight_c"], arrays["before_tanh"], arrays["joined"])
-        to["bias_c"] += arrays["before_tanh"].sum(axis=0)
-        if attention.early:
-            add_product(to["weight_q"], arrays["d_queries"], arrays["previous"])
-            to["v"] += arrays["d_v"].sum(axis=0)
-        attention.keys_backward(arrays["memory"], arrays["d_keys"], arrays["d_memory"], attention_flat)
-        dmemory = arrays["d_memory"].swapaxes(0, 1)
-    stats = control.stats(limits, sums, norms, rnn._places, rnn._count, tape.lengths, rnn._state_widths)
-    return StepsGradients(dx, dmemory, rnn._state_of(before, False), flat, added, stats)
+            arrays["d_queries"], arrays["d_v"] = np.empty((2, *arrays["queries"].shape), dout.dtype)
+    return arrays
 
 
-def _attend(attention: Attention, tape: StepsTape, h: _Array) -> _Array:
-    """h~ (T,B,C) of the h of all steps."""
-    T, B, P = h.shape
-    arrays, dtype = tape.arrays, h.dtype
-    S, M = arrays["memory"].shape[1:]
-    arrays["queries"] = np.ascontiguousarray(h.swapaxes(0, 1))
-    arrays["weights"], arrays["context"] = np.empty((B, T, S), dtype), np.empty((B, T, M), dtype)
-    arrays["lengths"] = arrays["source_lengths"]
-    _function("attention", tape.rnn)(tape.rnn.isa, arrays, (B, T, S, P, M))
-    joined = np.concatenate((arrays["context"], arrays["queries"]), axis=2).reshape(B * T, M + P)
-    own = attention.parameters()
-    out = product(joined, own["weight_c"].T)
-    out += own["bias_c"]
-    np.tanh(out, out=out)
-    if tape.lengths is not None:
-        out.reshape(B, T, -1)[np.arange(T) >= tape.lengths[:, None]] = 0
-    arrays["joined"], arrays["attended"] = joined, out
-    return np.ascontiguousarray(out.reshape(B, T, -1).swapaxes(0, 1))
+def _add_gradients(attention: Attention, arrays: dict[str, Any], flat: _Array | None) -> _Array:
+    """Adds those of the attention's parameters, over the rows of all steps; returns that of the memory (S,B,M)."""
+    assert flat is not None  # checked where there is an attention
+    to = attention._views(flat)
+    add_product(to["weight_c"], arrays["before_tanh"], arrays["joined"])
+    to["bias_c"] += arrays["before_tanh"].sum(axis=0)
+    if attention.early:
+        add_product(to["weight_q"], arrays["d_queries"], arrays["previous"])
+        to["v"] += arrays["d_v"].sum(axis=0)
+    attention.keys_backward(arrays["memory"], arrays["d_keys"], arrays["d_memory"], flat)
+    dmemory: _Array = arrays["d_memory"].swapaxes(0, 1)
+    return dmemory
 
 
 def _whole_backward(
     tape: StepsTape, dout: _Array, dstate: Any, rnn_flat: _Array | None, attention_flat: _Array | None,
     x_gradient: bool, clip: Clip | None,
 ) -> StepsGradients:  # fmt: skip
-    rnn, attention, arrays = tape.rnn, tape.attention, tape.arrays
+    """What backward returns, where the layers ran over all steps at once."""
+    rnn, attention = tape.rnn, tape.attention
     assert tape.whole is not None
-    if tape.whole.used:
-        raise ValueError("tape was used by a backward pass")
+    _check.unused_steps(tape.whole.used)
     dh, dmemory = dout, None
     if attention is not None:
-        assert attention_flat is not None
-        B, T, S = arrays["weights"].shape
-        P, M = attention.hidden, attention.memory
-        dz = np.ascontiguousarray(dout.swapaxes(0, 1))
-        if tape.lengths is not None:
-            dz[np.arange(T) >= tape.lengths[:, None]] = 0
-        dz = dz.reshape(B * T, -1) * (1 - arrays["attended"] * arrays["attended"])
-        to = attention._views(attention_flat)
-        add_product(to["weight_c"], dz, arrays["joined"])
-        to["bias_c"] += dz.sum(axis=0)
-        djoined = product(dz, attention.parameters()["weight_c"])
-        dkeys = dmemory = np.zeros_like(arrays["memory"])
-        if arrays["keys"] is not arrays["memory"]:
-            dkeys = np.zeros_like(arrays["keys"])
-        dqueries = np.empty((B, T, P), rnn.dtype)
-        more = {"d_context": np.ascontiguousarray(djoined[:, :M]), "d_queries": dqueries, "d_keys": dkeys}
-        more |= {"d_memory": dmemory, "d_scores": np.empty_like(arrays["weights"]), "d_v": None}
-        _function("attention_backward", rnn)(rnn.isa, arrays | more, (B, T, S, P, M))
-        attention.keys_backward(arrays["memory"], dkeys, dmemory, attention_flat)
-        dh = (dqueries + djoined[:, M:].reshape(B, T, P)).swapaxes(0, 1)
-        dmemory = dmemory.swapaxes(0, 1)
+        dh, dmemory = attend_backward(attention, tape, dout, attention_flat)
     below = rnn.backward(tape.whole, dh, dstate, flat=rnn_flat, x_gradient=x_gradient, clip=clip)
     return StepsGradients(below.x, dmemory, below.state, below.flat, below.constant, below.stats)
 
@@ -287,12 +275,15 @@ def _memory(
     arrays: dict[str, Any] = dict.fromkeys(names)
     if attention is None:
         return arrays | {"query": "none", "feeds": False, "sizes": (0, 0, 0, 0)}
-    if memory is None:
-        raise ValueError("memory is None, but the decoder has an attention")
-    given, _ = _check.sequence(memory, attention.memory, dtype, False, f"attention of {attention.memory}")
+    given, _ = _check.sequence(
+        _check.with_attention("memory", memory),
+        attention.memory,
+        dtype,
+        False,
+        f"attention of {attention.memory}",
+    )
     S = given.shape[0]
-    if given.shape[1] != B:
-        raise ValueError(f"memory has {given.shape[1]} rows, but x has {B}")
+    _check.memory_rows(given, B)
     arrays |= {name: value for name, value in attention.parameters().items() if name in names}
     arrays["source_lengths"] = _check.lengths(source_lengths, S, B, False)
     arrays["memory"] = np.ascontiguousarray(given.swapaxes(0, 1))
@@ -308,13 +299,7 @@ def _sampling(
     if sampling is None:
         return None
     p = _check.number("probability", sampling.probability, 0.0, 1.0)
-    if ids is None or ids.shape != shape[:2]:
-        raise ValueError(f"ids has shape {getattr(ids, 'shape', None)}, but x {shape} needs {shape[:2]}")
-    if sampling.weight.ndim != 2 or sampling.weight.shape[1] != width:
-        raise ValueError(f"weight has shape {sampling.weight.shape}, but (K,{width}) is needed")
-    if len(sampling.table) < len(sampling.weight) or sampling.table.shape[1] > shape[2]:
-        needed = f"at least {len(sampling.weight)} rows of at most {shape[2]}"
-        raise ValueError(f"table has shape {sampling.table.shape}, but {needed} are needed")
+    _check.own_tokens(sampling.weight, sampling.table, ids, shape, width)
     if p == 0:
         return None
     arrays = {
@@ -345,7 +330,3 @@ def _put(rows: _Array, at: npt.NDArray[np.intp] | None, T: int, B: int) -> _Arra
 def _pick(a: _Array, at: npt.NDArray[np.intp] | None) -> _Array:
     rows = np.ascontiguousarray(a).reshape(a.shape[0] * a.shape[1], -1)
     return rows if at is None else rows[at]
-
-
-def _function(name: str, rnn: Recurrent) -> Any:
-    return getattr(_core, f"{name}_f32" if rnn.dtype == np.float32 else f"{name}_f64")
