@@ -20,8 +20,7 @@ import corpus
 import numpy as np
 from environment import environment
 from lessons import LESSONS
-from peers import Missing
-from peers.process import Child, Commands
+from peers.process import Child, Commands, start_all
 from results import geometric_mean
 from table import markdown
 
@@ -195,17 +194,6 @@ def table(results: list[dict[str, Any]]) -> str:
     return markdown(["us a call", "mode", *SIDES, "torch / ours"], rows)
 
 
-def start(threads: int) -> dict[str, Child]:
-    """The sides whose packages are installed."""
-    children = {}
-    for name in SIDES:
-        try:
-            children[name] = Child(build, (name, threads), threads)
-        except Missing as error:
-            print(f"{name} is skipped: {error}")
-    return children
-
-
 def main(argv: list[str] | None = None) -> int:
     """Prints the table, writes it as JSON; 1 where PyTorch says something else."""
     parser = argparse.ArgumentParser(
@@ -216,7 +204,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="of both (default: 1)")
     parser.add_argument("--output", type=Path, metavar="F.json")
     options = parser.parse_args(argv)
-    where, children, results = environment(), start(options.threads), []
+    where, children, results = environment(), start_all(SIDES, build, options.threads), []
     try:
         for case in options.case:
             weights = trained(case)

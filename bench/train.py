@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 from environment import environment
 from lessons import LESSONS, Lesson
-from peers import CannotRun, Missing
-from peers.process import Child, Commands
+from peers import CannotRun
+from peers.process import Child, Commands, start_all
 from results import geometric_mean
 from table import markdown
 from trainers import TRAINERS, Trainer
@@ -55,17 +55,6 @@ def build(name: str, threads: int) -> Commands:
         return [one_batch.epoch(k)[0] for k in range(count)]
 
     return {"prepare": prepare, "steps": steps, "epoch": lambda seed: trainer.epoch(seed)}
-
-
-def start(threads: int) -> dict[str, Child]:
-    """The trainers whose packages are installed."""
-    children = {}
-    for name in TRAINERS:
-        try:
-            children[name] = Child(build, (name, threads), threads)
-        except Missing as error:
-            print(f"{name} is skipped: {error}")
-    return children
 
 
 def able(children: dict[str, Child], lesson: Lesson, sequences: int) -> dict[str, Child]:
@@ -190,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, metavar="F.json")
     options = parser.parse_args(argv)
     epochs = options.epochs or (QUICK_EPOCHS if options.quick else EPOCHS)
-    where, children, results = environment(), start(options.threads), []
+    where, children, results = environment(), start_all(TRAINERS, build, options.threads), []
     try:
         for lesson in (LESSONS[name] for name in options.case):
             sequences = lesson.sequences // (QUICK_SHARE if options.quick else 1)

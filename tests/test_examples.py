@@ -12,15 +12,7 @@ from pathlib import Path
 import fastrnn
 import numpy as np
 import pytest
-
-
-def load_example(name):
-    path = Path(__file__).parents[1] / "examples" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from example_files import load_example
 
 apple = load_example("apple")
 tagging = load_example("tagging")

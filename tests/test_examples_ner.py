@@ -1,27 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Named entities: files are read, entities counted as seqeval counts them, and the example runs; PyTorch's CRF."""
 
-import importlib
 import itertools
 import random
-import sys
 import warnings
-from pathlib import Path
 
 import fastrnn
 import numpy as np
 import pytest
-
-EXAMPLES = str(Path(__file__).parents[1] / "examples")
-
-
-def load_example(name):
-    sys.path.insert(0, EXAMPLES)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(EXAMPLES)
-
+from example_files import load_example
 
 conll = load_example("_conll")
 ner = load_example("ner")

@@ -7,24 +7,12 @@ Their data come with packages that tests do not need: some made by hand stand in
 import argparse
 import datetime
 import functools
-import importlib
 import sys
-from pathlib import Path
 
 import fastrnn
 import numpy as np
 import pytest
-
-EXAMPLES = str(Path(__file__).parents[1] / "examples")
-
-
-def load_example(name):
-    sys.path.insert(0, EXAMPLES)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(EXAMPLES)
-
+from example_files import is_png, load_example
 
 alphabets = load_example("_alphabet")
 dates = load_example("dates")
@@ -34,10 +22,6 @@ surnames = load_example("surnames")
 generate_names = load_example("generate_names")
 
 SHORT = ["--no-progress", "--no-compare-torch", "--epochs", "1", "--hidden", "8"]
-
-
-def is_png(path):
-    return path.read_bytes().startswith(b"\x89PNG")
 
 
 # ---- _alphabet.py ----

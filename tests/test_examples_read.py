@@ -4,7 +4,6 @@
 Their data come with packages that tests do not need: some made by hand stand in for them.
 """
 
-import importlib
 import sys
 import types
 import zipfile
@@ -13,26 +12,12 @@ from pathlib import Path
 import fastrnn
 import numpy as np
 import pytest
-
-EXAMPLES = str(Path(__file__).parents[1] / "examples")
-
-
-def load_example(name):
-    sys.path.insert(0, EXAMPLES)
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(EXAMPLES)
-
+from example_files import is_png, load_example
 
 data = load_example("_data")
 chorales = load_example("chorales")
 surnames = load_example("surnames")
 vowels = load_example("vowels")
-
-
-def is_png(path):
-    return path.read_bytes().startswith(b"\x89PNG")
 
 
 def compared(torch):

@@ -8,7 +8,7 @@ import multiprocessing
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -189,3 +189,14 @@ def _peak_memory(peer: Any, case: Case, tiny: Case) -> float:
     Path("/proc/self/clear_refs").write_text("5")  # the highest mark begins anew
     work.run()
     return _status("VmHWM") - before
+
+
+def start_all(names: Iterable[str], build: Callable[..., Commands], threads: int) -> dict[str, Child]:
+    """A process for each name whose packages are installed: build(name, threads) says what it can do."""
+    children = {}
+    for name in names:
+        try:
+            children[name] = Child(build, (name, threads), threads)
+        except Missing as error:
+            print(f"{name} is skipped: {error}")
+    return children
