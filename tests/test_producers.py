@@ -397,3 +397,32 @@ def test_padding_is_not_what_the_end_follows(made):
 def test_lengths_name_what_they_are_of():
     refused(ValueError, ["lengths[2]", 9, "y"], n_to_m().fit, np.ones((3, 4), int), np.ones((3, 5), int),
             lengths=([1, 2, 3], [1, 2, 9]), epochs=1)  # fmt: skip
+
+
+def test_seeds_have_one_axis_of_entries():
+    ids, features = one_to_n(inputs=Embedding(5, 3)), one_to_n(inputs=2)
+    refused(ValueError, ["x", (2, 1), "seeds"], ids.evaluate, [[1], [2]], [[1], [2]])
+    refused(ValueError, ["x", (3,), "seeds"], features.evaluate, [1, 2, 3], [[1], [2], [3]])
+    both = one_to_n(inputs=(Embedding(5, 3), 2))
+    refused(TypeError, ["x", "pair"], both.evaluate, [1, 2, 3], [[1], [2], [3]])
+    assert both.evaluate(([1, 2], np.ones((2, 2))), [[1], [2]])["loss"] > 0
+
+
+def test_messages_say_what_would_do():
+    tagger = fastrnn.NToN("gru", 4, 3, 2, seed=0)
+    refused(ValueError, ["x[0]", "fastrnn.Embedding"], tagger.evaluate, [[1, 2, 3]], [[0, 0, 0]])
+    refused(ValueError, ["y[0]", "NToOne"], tagger.evaluate, [np.ones((2, 4))], [0])
+    refused(TypeError, ["inputs", "features", "Embedding"], fastrnn.NToN, "gru", "x", 3, 2)
+    optimizer, x, y = fastrnn.Adam(), [np.ones((2, 4))], [[0, 1]]
+    tagger.fit(x, y, epochs=1, optimizer=optimizer, progress=False)
+    other = fastrnn.NToN("gru", 4, 3, 2, seed=1)
+    refused(
+        ValueError,
+        ["other arrays", "as large"],
+        other.fit,
+        x,
+        y,
+        epochs=1,
+        optimizer=optimizer,
+        progress=False,
+    )

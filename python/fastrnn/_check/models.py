@@ -72,9 +72,10 @@ def owned_buffers(parameters: Sequence[Array], sizes: Sequence[int], owned: bool
     """The buffers are those that an optimizer has its state for."""
     if not owned:
         given = [parameter.size for parameter in parameters]
+        alike = ", which are as large" if given == list(sizes) else f" (of sizes {given})"
         raise ValueError(
-            f"this optimizer holds the state of other arrays of parameters (of sizes {list(sizes)}) than those given "
-            f"(of sizes {given}): a model needs an optimizer of its own, or a copy of one"
+            f"this optimizer holds the state of other arrays of parameters (of sizes {list(sizes)}) than those given"
+            f"{alike}: a model needs an optimizer of its own, or a copy of one"
         )
 
 
@@ -165,7 +166,13 @@ def _one_sequence(name: str, entry: object, item: tuple[int, ...], dtype: np.dty
         return np.empty((0, *item), dtype)  # an empty list has neither dtype nor width of its own
     _real(name, given, "iu" if dtype.kind == "i" else "biuf")
     if given.ndim == 0 or given.shape[1:] != item:
-        hint = "; for a single sequence pass a list of one" if given.ndim == len(item) else ""
+        hint = ""
+        if given.ndim == 0:
+            hint = "; one target for each sequence is what NToOne learns"
+        elif given.ndim == 1 and item and given.dtype.kind in "iu":
+            hint = "; token ids need inputs=fastrnn.Embedding(vocabulary, size)"
+        elif given.ndim == len(item):
+            hint = "; for a single sequence pass a list of one"
         raise ValueError(f"{name} has shape {given.shape}, but a sequence is {_letters('T', *item)}{hint}")
     return given
 

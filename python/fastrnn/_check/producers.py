@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .models import _converted, _letters
 from .values import Array, choice, flag, size
 
 if TYPE_CHECKING:
@@ -71,10 +72,14 @@ def same_count(name: str, count: int, other: str, others: int) -> None:
         raise ValueError(f"{name} holds no entry, but at least one is needed")
 
 
-def some_axis(name: str, given: Array) -> None:
-    """At least one axis, of the entries."""
-    if given.ndim < 1:
-        raise ValueError(f"{name} has shape {given.shape}, but must hold N seeds")
+def seeds(name: str, value: object, item: tuple[int, ...]) -> Array:
+    """N seeds of a shape: () for ids, (F,) for features."""
+    given = _converted(name, value)
+    if given.size == 0 and given.shape[:1] == (0,):
+        return np.empty((0, *item), np.int64)
+    if given.ndim != 1 + len(item) or given.shape[1:] != item:
+        raise ValueError(f"{name} has shape {given.shape}, but must hold N seeds {_letters('N', *item)}")
+    return given
 
 
 def single(name: str, cell: str, wanted: str, states: tuple[str, ...]) -> None:

@@ -59,6 +59,11 @@ def inputs(value: object, embedding: type[Any]) -> Any:
     """A number of features, an Embedding, or the pair of both."""
     if isinstance(value, embedding):
         return value
+    if not isinstance(value, (tuple, list, int, np.integer)):
+        raise TypeError(
+            f"inputs is {value!r:.60} ({type(value).__name__}), but must be a number of features, an Embedding, or the "
+            "pair (Embedding, number of features)"
+        )
     if not isinstance(value, (tuple, list)):
         return size("inputs", value)
     if len(value) != 2 or not isinstance(value[0], embedding):

@@ -126,7 +126,7 @@ class OneToN(Producer):
 
     def _asked(self, x: Any, lengths: Any) -> Sequences:
         _check.needs("lengths", lengths, "sequence to read: x holds seeds")
-        return self._inputs.sequences(seeds_as_sequences(x), None)
+        return self._inputs.sequences(seeds_as_sequences(x, self._inputs), None)
 
     @classmethod
     def least_parameters(cls, arguments: Mapping[str, Any]) -> int:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .. import _check
 from ..batching import Batch, SequencePairs, Sequences, sequences
 from ..losses import Output
+from .inputs import Inputs
 
 _Array = npt.NDArray[Any]
 _Index = npt.NDArray[np.int64]
@@ -46,13 +47,15 @@ def with_end(y: Sequences, end: int) -> Sequences:
     return Sequences(values, starts, lengths)
 
 
-def seeds_as_sequences(seed: Any) -> Any:
-    """(N,...) seeds as N sequences of one step; of a pair both."""
-    if isinstance(seed, tuple):
-        return tuple(seeds_as_sequences(part) for part in seed)
-    given = np.asarray(seed)
-    _check.some_axis("x", given)
-    return given[:, None]
+def seeds_as_sequences(seed: Any, inputs: Inputs) -> Any:
+    """Seeds, (N,) ids, (N,F) features, or the pair of both, as N sequences of one step."""
+    if inputs.embedding is None:
+        return _check.seeds("x", seed, (inputs.features,))[:, None]
+    if not inputs.features:
+        return _check.seeds("x", seed, ())[:, None]
+    ids, features = _check.ids_and_features("x", seed)
+    items = (("ids of x", ids, ()), ("features of x", features, (inputs.features,)))
+    return tuple(_check.seeds(*item)[:, None] for item in items)
 
 
 class Production(NamedTuple):
