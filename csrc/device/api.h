@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: MIT
+// The plain data between the core and libfastrnn_cuda.so, which is opened on first use: nothing else crosses. The core
+// needs neither CUDA's headers nor a driver; the library knows no network, no Python and no file.
+//
+// Arguments are those of the CPU's kernels (api.h), with every array in the memory of the device: weights, states, rows
+// of the user, tape, scratch, and the arrays inside Steps. Structs that they point to (StepControl, StateMasks) are of the
+// host. Work is put on a stream and not waited for. Sizes of buffers are counted in elements of T, as there.
+#pragma once
+#include "api.h"
+namespace fastrnn {
+
+using Stream = void*;  // a cudaStream_t; null: the default stream of the device
+using Status = int;  // a cudaError_t, or one of those below; 0: no error
+
+enum LibraryStatus : Status {
+  kNotSupported = 1000000,  // the kernel has no such form; describe() says more
+  kDeadlock = 1000001,  // the watchdog of a persistent kernel: a block waited for another one in vain
+};
+
+template <class T>
+struct DeviceForward {
+  ForwardArgs<T> args;
+  Steps host;  // args.steps with its arrays in the memory of the host
+};
+
+template <class T>
+struct DeviceBackward {
+  BackwardArgs<T> args;  // sums: 3 doubles of the device; the rows of gradients are cleared by nobody where `fresh`
+  Steps host;
+  const T* packed;  // of the weights that forward had
+};
+
+// One cell in one arithmetic, like Kernel of api.h. Everything a call needs to choose how it runs follows from its
+// dimensions and the device, so that sizes asked for before a call are right for it.
+template <class T>
+struct DeviceKernel {
+  const char* id;  // lstm_f32__cuda
+  const char* cell;  // lstm
+  int gates, states, unit_parameters;
+  bool recurrent, projects;
+  int row_multiple;
+  Index (*packed_size)(Dims);  // of I, H, P alone
+  Index (*tape_size)(Dims);
+  Index (*forward_scratch_size)(Dims, bool training);
+  Index (*backward_scratch_size)(Dims);
+  Status (*pack)(Dims, const Weights<const T>&, T* packed, Stream);
+  Status (*forward)(const DeviceForward<T>&, Stream);
+  Status (*backward)(const DeviceBackward<T>&, Stream);
+  Status (*read_tape)(Dims, Steps, Steps host, const T* tape, T* cells, T* gates, Stream);
+};
+
+template <class T>
+struct DeviceKernels {
+  int count;
+  const DeviceKernel<T>* cells;
+};
+
+// How products multiply; sums, states and all that callers see are T
+struct DeviceArithmetics {
+  DeviceKernels<float> f32;  // FFMA
+  DeviceKernels<float> tf32;  // tensor cores, operands rounded to 11 bits
+  DeviceKernels<float> bf16, f16;
+  DeviceKernels<double> f64;
+};
+
+}  // namespace fastrnn
