@@ -195,11 +195,4 @@ struct FmaMath {
 
 using Float32 = FmaMath<float, Tile<128, 128, 2, 4, 64, 3>>;
 using Float64 = FmaMath<double, Tile<64, 64, 2, 4, 64, 3>>;  // 32 x 16 a warp: a double takes two registers
-
-// What a product multiplies, of a number
-template <class Scalar, class Real>
-FR_DEVICE Scalar round_to(Real number) {
-  if constexpr (sizeof(Scalar) == sizeof(Real)) return number;
-  else return Scalar(number);
-}
 FR_NAMESPACE_END

@@ -69,4 +69,11 @@ FR_DEVICE unsigned to_tf32(float x) {
   asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(r) : "f"(x));
   return r;
 }
+
+// What a product multiplies, of a number
+template <class Scalar, class Real>
+FR_DEVICE Scalar round_to(Real number) {
+  if constexpr (sizeof(Scalar) == sizeof(Real)) return number;
+  else return Scalar(number);
+}
 FR_NAMESPACE_END
