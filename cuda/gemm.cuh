@@ -72,10 +72,12 @@ FR_DEVICE void load_tile(typename L::T* tile, const M& from, Line line, Index st
     const int count = left < 0 ? 0 : left < L::kVector ? static_cast<int>(left) : L::kVector;
     T* const to = tile + c / kChunks * L::kPitch + c % kChunks * L::kVector;
     const T* const p = count ? from.p + source * from.ld + at : from.p;
-    if (from.aligned) copy_async(to, p, count * sizeof(T));
-    else
+    if (from.aligned) {
+      copy_async(to, p, count * sizeof(T));
+    } else {
 #pragma unroll
       for (int e = 0; e < L::kVector; ++e) to[e] = e < count ? p[e] : T(0.0f);
+    }
   }
 }
 

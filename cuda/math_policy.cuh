@@ -164,10 +164,12 @@ struct FmaMath {
   template <class L>
   static FR_DEVICE Vector16<T> several(const T* tile, int extent, int k) {
     Vector16<T> line;
-    if constexpr (L::kKFast) line.load(tile + L::at(extent, k));
-    else
+    if constexpr (L::kKFast) {
+      line.load(tile + L::at(extent, k));
+    } else {
 #pragma unroll
       for (int e = 0; e < kStep; ++e) line.v[e] = tile[L::at(extent, k + e)];
+    }
     return line;
   }
 

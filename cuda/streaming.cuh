@@ -26,9 +26,10 @@ using BackwardTile = Tile<32, 32, 2, 2, 128, 4>;
 template <class Cell, class Real>
 FR_DEVICE UnitParameters<Real, Cell::kUnit> load_unit(const Real* unit, Index H, Index j) {
   UnitParameters<Real, Cell::kUnit> own;
-  if constexpr (Cell::kUnit > 0)
+  if constexpr (Cell::kUnit > 0) {
 #pragma unroll
     for (int p = 0; p < Cell::kUnit; ++p) own[p] = unit[p * H + j];
+  }
   return own;
 }
 
@@ -55,13 +56,14 @@ struct StepForward {
     Real pre[Cell::kPre], state[Cell::kState], saved[S];
 #pragma unroll
     for (int s = 0; s < Cell::kPre; ++s) pre[s] = gate_of_slot<Cell>(true, s) >= 0 ? slots[s * H] : Real(0);
-    if constexpr (Cell::kRecurrent)
+    if constexpr (Cell::kRecurrent) {  // in braces: a compiler drops a loop with a pragma too many
 #pragma unroll
       for (int g = 0; g < kGates; ++g) {
         pre[Cell::h_slot(g)] += sums[g];
         if (gate_of_slot<Cell>(true, Cell::h_slot(g)) < 0 && loop.bias_h)
           pre[Cell::h_slot(g)] += loop.bias_h[g * H + j];
       }
+    }
 #pragma unroll
     for (int q = 0; q < Cell::kState; ++q) state[q] = cut ? Real(0) : loop.states[q][was];
     Cell::update(pre, load_unit<Cell>(loop.unit, H, j), state, saved);

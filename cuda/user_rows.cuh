@@ -57,15 +57,16 @@ struct ClearPadding {
   Walk walk;
   Rows<Real> rows;
   Index n;
-  FR_DEVICE void operator()(Index k) const {  // of (total,B,n)
-    const Index b = k / n % walk.d.B, t = k / n / walk.d.B;
-    if (t >= walk.whole_length(b)) rows.p[t * rows.step + walk.user_row(b) * rows.row + k % n] = 0;
+  FR_DEVICE void operator()(Index k) const {  // of (B,n): steps may share their memory where nobody wants them
+    const Index b = k / n;
+    Real* const to = rows.p + walk.user_row(b) * rows.row + k % n;
+    for (Index t = walk.whole_length(b); t < walk.s.total; ++t) to[t * rows.step] = 0;
   }
 };
 
 template <class Real>
 cudaError_t clear_padding(const Walk& walk, Rows<Real> rows, Index n, cudaStream_t stream) {
   if (!walk.s.lengths || !walk.last_segment()) return cudaSuccess;
-  return each(walk.s.total * walk.d.B * n, ClearPadding<Real>{walk, rows, n}, stream);
+  return each(walk.d.B * n, ClearPadding<Real>{walk, rows, n}, stream);
 }
 FR_NAMESPACE_END
