@@ -1,43 +1,29 @@
 // SPDX-License-Identifier: MIT
-// Every cell in one arithmetic, -DFR_ARITHMETIC=f32, tf32, bf16, f16 or f64, against the target "reference" over all
+// Every cell in one arithmetic, -DFR_ARITHMETIC=f32, tf32, bf16, f16 or f64, against the reference of csrc/ over all
 // options of a call; the same bits without a tape, in a second run, and in segments. Prints a hash of all bits, which may
 // not depend on the schedule of threads. Arguments: names of the cells to test; none: all.
 #include "../../cuda/target.h"
 #include "device_kernel.h"
-#include "dispatch.h"
 #include "kernel_checks.h"
+#include "reference_backward.h"
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
 
 namespace {
-using fastrnn::DeviceKernel;
-using fastrnn::Kernel;
-using fastrnn::Kernels;
-using fastrnn::KernelTable;
+using namespace fastrnn;  // cells.def names cells alone
 
-// epsilon: as in tests/cpp/test_kernels.cpp. bf16 is held against a reference that rounds the same numbers, tf32 and f16
-// against one that rounds none: both factors of a product have 11 bits, and are off by 2^-12.
-struct f32 {
-  using T = float;
-  static constexpr double epsilon = 0x1p-21;
-  static constexpr Kernels<float> KernelTable::* reference = &KernelTable::f32;
+// epsilon: as in tests/cpp/test_kernels.cpp. What products multiply is rounded by the reference to as many bits.
+template <class T_, int kBits_>
+struct Arithmetic {
+  using T = T_;
+  static constexpr int kBits = kBits_;
+  static constexpr double epsilon = kBits ? 1 / double(2 << kBits) : sizeof(T) == 4 ? 0x1p-21 : 0x1p-50;
 };
-struct f64 {
-  using T = double;
-  static constexpr double epsilon = 0x1p-50;
-  static constexpr Kernels<double> KernelTable::* reference = &KernelTable::f64;
-};
-struct bf16 {
-  using T = float;
-  static constexpr double epsilon = 0x1p-9;
-  static constexpr Kernels<float> KernelTable::* reference = &KernelTable::bf16;
-};
-struct tf32 {
-  using T = float;
-  static constexpr double epsilon = 0x1p-11;
-  static constexpr Kernels<float> KernelTable::* reference = &KernelTable::f32;
-};
-using f16 = tf32;
+using f32 = Arithmetic<float, 0>;
+using f64 = Arithmetic<double, 0>;
+using bf16 = Arithmetic<float, 8>;
+using tf32 = Arithmetic<float, 11>;
+using f16 = Arithmetic<float, 11>;
 
 using Precision = FR_ARITHMETIC;
 using T = Precision::T;
@@ -52,17 +38,20 @@ void add_bits(const std::vector<Result<T>>& results) {
   }
 }
 
+#define FR_CELL(name, type) Reference<type, T, Precision::kBits>::kernel("reference", #name),
+#define FR_STAGED_CELL(name, type)
+constexpr Kernel<T> kReference[] = {
+#include "cells/cells.def"
+};
+#undef FR_CELL
+#undef FR_STAGED_CELL
+
 const Kernel<T>& reference_of(const char* cell) {
-  const Kernels<T>& all = fastrnn::find_target("reference").*Precision::reference;
-  for (int k = 0; k < all.count; ++k)
-    if (!std::strcmp(all.cells[k].cell, cell)) return all.cells[k];
+  for (const Kernel<T>& kernel : kReference)
+    if (!std::strcmp(kernel.cell, cell)) return kernel;
   CHECK(false, "the reference has no cell %s", cell);
   std::exit(check::report());
 }
-
-// The derivative of relu jumps: where operands are rounded to other numbers than those of the reference, gradients of a
-// few units have nothing to do with each other.
-bool gradients_comparable(const char* cell) { return !std::is_same_v<Precision, tf32> || !std::strstr(cell, "relu"); }
 
 std::vector<Result<T>> all_of(const Kernel<T>& kernel, const KernelCase<T>& c) {
   KernelRun<T> run(kernel, c);
@@ -76,9 +65,7 @@ void check_against_reference(const Kernel<T>& kernel, const Options& options) {
   c.fill_random();
   const std::vector<Result<T>> want = all_of(reference_of(kernel.cell), c), got = all_of(kernel, c);
   CHECK(got.size() == want.size(), "%zu and %zu results", got.size(), want.size());
-  for (size_t k = 0; k < want.size(); ++k)
-    if (!want[k].backward || gradients_comparable(kernel.cell))
-      check_close<Precision>(kernel.cell, options, got[k], want[k]);
+  for (size_t k = 0; k < want.size(); ++k) check_close<Precision>(kernel.cell, options, got[k], want[k]);
   KernelRun<T> again(kernel, c);
   check_same(again.forward(false), std::vector<Result<T>>(got.begin(), got.begin() + 1 + kernel.states),
              "without a tape");
