@@ -95,6 +95,12 @@ void check_cell(const DeviceKernel<T>& of, uint64_t seed) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  int devices = 0;
+  const cudaError_t found = cudaGetDeviceCount(&devices);
+  if (found != cudaSuccess || devices == 0) {
+    std::printf("SKIPPED: no device, %s\n", cudaGetErrorString(found));
+    return 0;
+  }
   const fastrnn::DeviceKernels<T> all = fastrnn::FR_JOIN(device_kernels_, FR_ARITHMETIC)();
   for (int cell = 0; cell < all.count; ++cell) {
     bool wanted = argc == 1;
