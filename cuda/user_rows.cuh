@@ -51,6 +51,18 @@ struct ScatterStates {
   }
 };
 
+// Row b of states becomes what is there after the last step of row b: nobody reads what another one writes
+template <class T>
+struct HandOn {
+  Walk walk;
+  T* states;
+  Index n;
+  FR_DEVICE void operator()(Index k) const {
+    const Index b = k / n;
+    states[k] = states[(walk.row_before(walk.length(b)) + b) * n + k % n];
+  }
+};
+
 // Zeros past the end of rows
 template <class Real>
 struct ClearPadding {

@@ -55,8 +55,9 @@ const Kernel<T>& reference_of(const char* cell) {
 
 std::vector<Result<T>> all_of(const Kernel<T>& kernel, const KernelCase<T>& c) {
   KernelRun<T> run(kernel, c);
-  const std::vector<Result<T>> outputs = run.forward(true);
-  return join(outputs, run.backward());
+  std::vector<Result<T>> all = run.forward(true);
+  all = join(all, run.read_tape());
+  return join(all, run.backward());
 }
 
 void check_against_reference(const Kernel<T>& kernel, const Options& options) {
@@ -77,7 +78,9 @@ void check_segments(const Kernel<T>& kernel, const Options& options) {
   const check::Case scope("%s %s", kernel.id, options.text().c_str());
   KernelCase<T> c(kernel, options);
   c.fill_random();
-  check_segments_of(kernel, c, {1, false}, all_of(kernel, c));
+  KernelRun<T> whole(kernel, c);
+  const std::vector<Result<T>> outputs = whole.forward(true);
+  check_segments_of(kernel, c, {1, false}, join(outputs, whole.backward()));
 }
 
 // Empty ones, single numbers, tails of tiles in every dimension, more rows than a tile of the step has
@@ -86,11 +89,23 @@ constexpr Index kShapes[][4] = {{0, 3, 5, 4}, {4, 0, 5, 4},   {1, 1, 1, 1},   {3
 // Their rows end at multiples of what a kernel sums at a time, 1 to 16
 constexpr Index kSegmented[][4] = {{9, 8, 5, 11}, {40, 4, 3, 5}};
 
+// More rows than inference takes at a time, 4096
+void check_chunks(const Kernel<T>& kernel, uint64_t seed) {
+  Options options = random_options(9, 520, 1, 2, seed);
+  options.lengths = true;
+  const check::Case scope("%s %s", kernel.id, options.text().c_str());
+  KernelCase<T> c(kernel, options);
+  c.fill_random();
+  KernelRun<T> run(kernel, c);
+  check_same(run.forward(false), run.forward(true), "in chunks");
+}
+
 void check_cell(const DeviceKernel<T>& of, uint64_t seed) {
   const Kernel<T> kernel = device::Adapter<T>::adapt(of);
   for (int twice = 0; twice < 2; ++twice)
     for (const auto& d : kShapes) check_against_reference(kernel, random_options(d[0], d[1], d[2], d[3], seed++));
   for (const auto& d : kSegmented) check_segments(kernel, random_options(d[0], d[1], d[2], d[3], seed++));
+  if (!std::strcmp(of.cell, "lstm")) check_chunks(kernel, seed++);  // it has two states
 }
 }  // namespace
 
