@@ -49,9 +49,10 @@ struct Forward {
     return d;
   }
   static Index scratch_size(Dims d, bool training) {
+    const Dims most = training ? d : chunk(d);
     Carve<Real> carve{nullptr};
-    carve.take(exchange_size(d));
-    return carve.used + (training ? 0 : Tape<Cell, Math>(chunk(d), nullptr).carve.used);
+    carve.take(exchange_size(most));
+    return carve.used + (training ? 0 : Tape<Cell, Math>(most, nullptr).carve.used);
   }
 
   // A whole call. Without a tape it is done in chunks, which hand their states on
@@ -79,7 +80,7 @@ struct Forward {
   const Dims d = args.dims;
   const Walk walk{args.dims, args.steps};
   Carve<Real> scratch{args.scratch};
-  Real* const exchange = scratch.take(exchange_size(args.dims));
+  Real* const exchange = scratch.take(exchange_size(most));
   const Tape<Cell, Math> tape{most, args.tape ? args.tape : args.scratch + scratch.used};
   const Packed<Cell, Math> packed{args.dims, P::persistent_packed_size(args.dims), const_cast<Real*>(args.packed)};
 

@@ -205,7 +205,8 @@ struct UnitsForward {
   LoopForward<Real, Scalar> loop;
   FR_DEVICE void operator()(Index k) const {
     const Walk walk{loop.dims, loop.steps};
-    const Index pairs = (loop.dims.H + 1) / 2, b = k / pairs, j = k % pairs * 2;
+    const auto [b, pair] = divide(k, (loop.dims.H + 1) / 2);
+    const Index j = pair * 2;
     const Real sums[Cell::kGates][2] = {};
     for (Index s = 0, length = walk.length(b); s < length; ++s)
       StepForward<Cell, Real, Scalar>{loop, s, walk.first(s), walk.row_before(s)}(b, j, sums,
@@ -218,7 +219,8 @@ struct UnitsBackward {
   Index steps;  // how many, down from that
   FR_DEVICE void operator()(Index k) const {
     const Walk walk{at.loop.dims, at.loop.steps};
-    const Index pairs = (walk.d.H + 1) / 2, b = k / pairs, j = k % pairs * 2, length = walk.length(b);
+    const auto [b, pair] = divide(k, (walk.d.H + 1) / 2);
+    const Index j = pair * 2, length = walk.length(b);
     const Real sums[1][2] = {};
     for (Index s = at.step < length - 1 ? at.step : length - 1; s > at.step - steps; --s) {
       StepBackward<Cell, Real, Scalar> own = at;
