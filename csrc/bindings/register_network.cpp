@@ -6,6 +6,7 @@
 #include <tuple>
 #include "dispatch.h"
 #include "network.h"
+#include "network_arguments.h"
 #include "network_view.h"
 #include "register.h"
 namespace fastrnn {
@@ -52,19 +53,8 @@ class PyNetwork {
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
             const std::vector<int>& directions, int biases, bool learn_state,
             const std::tuple<double, double, double>& noise, bool bfloat16, const std::string& isa)
-      : PyNetwork(cell,
-                  NetworkShape{input_size,
-                               hidden_size,
-                               output_size,
-                               directions,
-                               biases,
-                               learn_state,
-                               std::get<0>(noise),
-                               {std::get<1>(noise), std::get<2>(noise)}},
-                  bfloat16, isa) {
-    require(!directions.empty() && biases >= 0 && biases <= 2, "no layer, or more than two biases");
-    for (int direction : directions) require(direction >= kForward && direction <= kBoth, "no such direction");
-  }
+      : PyNetwork(cell, read_shape(input_size, hidden_size, output_size, directions, biases, learn_state, noise),
+                  bfloat16, isa) {}
   PyNetwork(const std::string& cell, const NetworkShape& shape, bool bfloat16, const std::string& isa)
       : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16, shape.masked()), shape),
         number_(++networks_made) {
@@ -79,14 +69,7 @@ class PyNetwork {
 
   const std::string& isa() const { return isa_; }
   std::string kernel() const { return net_.kernel().id; }
-  std::vector<py::tuple> layout() const {
-    std::vector<py::tuple> all;
-    for (const Parameter& p : net_.layout())
-      all.push_back(py::make_tuple(
-          p.layer, p.direction, p.role,
-          p.columns >= 0 ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
-    return all;
-  }
+  std::vector<py::tuple> layout() const { return layout_of(net_); }
 
   py::array flat() {
     ++exposures_;
@@ -103,15 +86,15 @@ class PyNetwork {
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
     const Rows<T> y_rows = rows<T>(y, net_.outputs(), "y is not (T,B,D*H) with contiguous rows");
-    Batch batch = make_batch(steps, batch_size, lengths, reset);
+    Batch batch = read_batch(steps, batch_size, lengths, reset);
     const T* s0[kMaxState];
     T* sT[kMaxState];
-    const py::tuple final_states = new_states(batch_size, sT);
-    read_states(states, batch_size, s0);
+    const py::tuple final_states = new_states(net_, batch_size, sT);
+    read_states(net_, states, batch_size, s0);
     const ConstantInput<T> added = read_constant(constant, batch_size);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, 0, {}, {}, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, read_dropout(dropout), {}, 0, {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     if (tape && tape->tape.checkpoints) tape->segments = tape->tape.checkpoints->segments();
     {
@@ -157,8 +140,8 @@ class PyNetwork {
       request.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
     }
     request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
-    const py::tuple initial = new_states(batch.B, request.ds0);
-    read_states(dstates, batch.B, request.dsT);
+    const py::tuple initial = new_states(net_, batch.B, request.ds0);
+    read_states(net_, dstates, batch.B, request.dsT);
     const auto packed = tape.tape.checkpoints ? packed_weights() : nullptr;
     tape.used = true;
     GradientSums sums;
@@ -234,28 +217,6 @@ class PyNetwork {
     return {dense<T>(std::as_const(array), B * constant_width(), "the constant input is not (B,G*H)"), steps};
   }
 
-  static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
-    py::array a, b;
-    const Index* at = nullptr;
-    const unsigned char* cut = nullptr;
-    if (!lengths.is_none()) {
-      a = py::cast<py::array>(lengths);
-      at = dense<Index>(std::as_const(a), B, "lengths are not (B,) of int64");
-      for (Index k = 0; k < B; ++k) require(at[k] >= 0 && at[k] <= T_, "a length is beyond T");
-    }
-    if (!reset.is_none()) {
-      b = py::cast<py::array>(reset);
-      cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
-    }
-    return Batch(T_, B, at, cut);
-  }
-
-  static Dropout make_dropout(const py::object& given) {
-    if (given.is_none()) return {};
-    const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
-    return {outputs, variational, inputs, seed, true};
-  }
-
   // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
   // which arrays on it do, nobody can write to it; else they may have changed and are packed for every call.
   std::shared_ptr<const PackedWeights> packed_weights() {
@@ -270,29 +231,6 @@ class PyNetwork {
     packed_ = packed;
     packed_at_ = exposed ? kNever : now;
     return packed;
-  }
-
-  py::tuple new_states(Index B, T** at) const {
-    py::tuple all(net_.kernel().states);
-    for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a({parts(), B, net_.width(q)});
-      at[q] = a.mutable_data();
-      all[size_t(q)] = a;
-    }
-    return all;
-  }
-
-  void read_states(const py::object& states, Index B, const T** at) const {
-    const int count = net_.kernel().states;
-    for (int q = 0; q < count; ++q) at[q] = nullptr;
-    if (states.is_none()) return;
-    const py::sequence all = py::cast<py::sequence>(states);
-    require(Index(all.size()) == count, "wrong number of states");
-    for (int q = 0; q < count; ++q) {
-      if (all[size_t(q)].is_none()) continue;
-      const py::array a = py::cast<py::array>(all[size_t(q)]);
-      at[q] = dense<T>(a, parts() * B * net_.width(q), "a state is not (parts,B,H)");
-    }
   }
 
   py::array new_output(Index B, bool single) const {
