@@ -35,6 +35,7 @@ struct DeviceConstant {
 // What one forward call leaves for one backward call
 template <class T>
 struct DeviceTape {
+  DeviceTape(Batch batch_, const Dropout& dropout_) : batch(std::move(batch_)), dropout(dropout_) {}
   Batch batch;
   Dropout dropout;
   std::shared_ptr<const DeviceWeights> weights;  // that forward had
