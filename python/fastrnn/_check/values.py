@@ -123,7 +123,7 @@ def layer_dtype(value: object) -> tuple[np.dtype[Any], str]:
     try:
         dtype = compute_dtype(value)
     except TypeError as error:
-        known = "float32, float64, bfloat16 or float16 (on a GPU)"
+        known = "float32, float64 or bfloat16 (on a GPU also float16)"
         raise TypeError(str(error).replace("float32 or float64", known)) from None
     return dtype, dtype.name
 
@@ -140,9 +140,12 @@ def device(value: object) -> int | None:
 
 def on_device(kind: str, allow_tf32: bool, device: int | None) -> str:
     """How products multiply, in the words of the kernels."""
-    if device is None and (kind == "float16" or allow_tf32):
-        what = "dtype is 'float16'" if kind == "float16" else "allow_tf32 is True"
-        raise ValueError(f"{what}, which only GPUs multiply, but device is 'cpu'")
+    if device is None and kind == "float16":
+        raise ValueError(
+            "dtype is 'float16', which GPUs multiply, but device is 'cpu', where it is float32, float64 or bfloat16"
+        )
+    if device is None and allow_tf32:
+        raise ValueError("allow_tf32 is True, which only GPUs multiply, but device is 'cpu'")
     if allow_tf32 and kind != "float32":
         raise ValueError(f"allow_tf32 is of products in float32, but dtype is {kind!r}")
     names = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
