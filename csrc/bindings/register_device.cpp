@@ -8,6 +8,7 @@
 #include "device/network.h"
 #include "device_transfer.h"
 #include "network_arguments.h"
+#include "stream_step.h"
 namespace fastrnn {
 namespace {
 std::uint64_t networks_made = 0;  // changed under the GIL
@@ -171,8 +172,16 @@ class PyDeviceNetwork {
     transfer.finish("read_tape");
   }
 
-  // A step goes the way of sequences
-  py::object step(const py::object&, const py::object&, const py::object&) { return py::none(); }
+  py::object step(const py::object& x, const py::object& state, const py::object& out) {
+    return stream_step<T>(net_, x, state, out,
+                          [this](Index B, const T* x_t, const T* const* before, T* y, T* const* after) {
+                            const Batch batch(1, B, nullptr, nullptr);
+                            const Index I = net_.shape().I, O = net_.outputs();
+                            const Exposure exposure = exposed();
+                            const py::gil_scoped_release release;
+                            run_forward(batch, {x_t, B * I, I}, before, {y, B * O, O}, after, {}, nullptr, exposure);
+                          });
+  }
 
  private:
   // Whether the parameters may have changed since they were packed, as packed_weights of PyNetwork finds out

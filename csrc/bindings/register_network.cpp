@@ -9,6 +9,7 @@
 #include "network_arguments.h"
 #include "network_view.h"
 #include "register.h"
+#include "stream_step.h"
 namespace fastrnn {
 namespace {
 constexpr double kLongWork = 1e6;  // multiplications, ~20 us
@@ -173,33 +174,8 @@ class PyNetwork {
     net_.read_tape(tape.tape, to_cells, to_gates);
   }
 
-  // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
-  // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
   py::object step(const py::object& x, const py::object& state, const py::object& out) {
-    if (!py::isinstance<py::array>(x) || !net_.streams()) return py::none();
-    const py::array input = py::reinterpret_borrow<py::array>(x);
-    const bool single = input.ndim() == 1;
-    if (!is_dense<T>(input) || input.ndim() < 1 || input.ndim() > 2 || input.shape(input.ndim() - 1) != net_.shape().I)
-      return py::none();
-    const Index B = single ? 1 : input.shape(0);
-    py::object next = state;
-    T* states[kMaxState];
-    const T* before[kMaxState] = {};
-    if (!state.is_none()) {
-      if (!step_states(state, B, single, states, !out.is_none())) return py::none();
-      for (int q = 0; q < net_.kernel().states; ++q) before[q] = states[q];
-    }
-    if (!out.is_none() && !py::isinstance<py::array>(out)) return py::none();
-    py::array y = out.is_none() ? new_output(B, single) : py::reinterpret_borrow<py::array>(out);
-    if (!out.is_none()) {
-      if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.outputs() ||
-          y.shape(y.ndim() - 1) != net_.outputs())
-        return py::none();
-    }
-    if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
-    if (!out.is_none() && overlap(B, input, y, states)) return py::none();
-    run_step(B, static_cast<const T*>(input.data()), before, static_cast<T*>(y.mutable_data()), states);
-    return py::make_tuple(y, next);
+    return stream_step<T>(net_, x, state, out, [this](auto... arguments) { run_step(arguments...); });
   }
 
  private:
@@ -231,53 +207,6 @@ class PyNetwork {
     packed_ = packed;
     packed_at_ = exposed ? kNever : now;
     return packed;
-  }
-
-  py::array new_output(Index B, bool single) const {
-    return single ? py::array_t<T>(net_.outputs()) : py::array_t<T>({B, net_.outputs()});
-  }
-
-  bool step_states(const py::object& state, Index B, bool single, T** at, bool write) const {
-    const int count = net_.kernel().states;
-    const bool tuple = py::isinstance<py::tuple>(state);
-    if (tuple != (count > 1) || (tuple && int(py::len(state)) != count)) return false;
-    for (int q = 0; q < count; ++q) {
-      const py::object item = tuple ? py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(state.ptr(), q)) : state;
-      if (!py::isinstance<py::array>(item)) return false;
-      py::array a = py::reinterpret_borrow<py::array>(item);
-      const int n = int(a.ndim());
-      if (!is_dense<T>(a) || n != (single ? 2 : 3) || a.shape(0) != parts() || a.shape(n - 1) != net_.width(q) ||
-          (!single && a.shape(1) != B) || (write && !a.writeable()))
-        return false;
-      at[q] = static_cast<T*>(const_cast<void*>(a.data()));
-    }
-    return true;
-  }
-
-  // Whether two of the arrays of a step in place share memory
-  bool overlap(Index B, const py::array& x, const py::array& y, T* const* states) const {
-    const int count = net_.kernel().states;
-    const char* begin[kMaxState + 2] = {static_cast<const char*>(x.data()), static_cast<const char*>(y.data())};
-    Index size[kMaxState + 2] = {x.nbytes(), y.nbytes()};
-    for (int q = 0; q < count; ++q) {
-      begin[q + 2] = reinterpret_cast<const char*>(states[q]);
-      size[q + 2] = parts() * B * net_.width(q) * Index(sizeof(T));
-    }
-    for (int a = 0; a < count + 2; ++a)
-      for (int b = 0; b < a; ++b)
-        if (begin[a] < begin[b] + size[b] && begin[b] < begin[a] + size[a]) return true;
-    return false;
-  }
-
-  py::object fresh_states(Index B, bool single, T** at) const {
-    py::tuple all(net_.kernel().states);
-    for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a =
-          single ? py::array_t<T>({parts(), net_.width(q)}) : py::array_t<T>({parts(), B, net_.width(q)});
-      at[q] = a.mutable_data();
-      all[size_t(q)] = a;
-    }
-    return net_.kernel().states > 1 ? py::object(all) : py::object(all[0]);
   }
 
   void run_step(Index B, const T* x, const T* const* before, T* y, T* const* after) {
