@@ -106,8 +106,8 @@ extern "C" __attribute__((visibility("default"))) const fastrnn::DeviceLibrary* 
       zero,
       device_operations<float>(),
       device_operations<double>(),
-      {f32::device_kernels(), tf32::device_kernels(), bf16::device_kernels(), f16::device_kernels(),
-       f64::device_kernels()},
+      {device_kernels_f32(), device_kernels_tf32(), device_kernels_bf16(), device_kernels_f16(),
+       device_kernels_f64()},
   };
   return &library;
 }
