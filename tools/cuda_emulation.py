@@ -109,12 +109,13 @@ def complete_toolkit(nvcc: Path, cache: Path) -> Path:
         return nvcc
     view = cache / "toolkit"
     shutil.rmtree(view, ignore_errors=True)
-    (view / "lib").mkdir(parents=True)
+    (view / "bin").mkdir(parents=True)  # a folder, not a link, which bin/.. would follow
+    (view / "lib").mkdir()
     for entry in toolkit.iterdir():
-        if entry.name != "lib":
+        if entry.name not in ("bin", "lib"):
             (view / entry.name).symlink_to(entry)
-    for entry in (toolkit / "lib").iterdir():
-        (view / "lib" / entry.name).symlink_to(entry)
+    for entry in (*(toolkit / "bin").iterdir(), *(toolkit / "lib").iterdir()):
+        (view / entry.parent.name / entry.name).symlink_to(entry)
     (view / "lib64").symlink_to("lib")
     linker_name = view / "lib" / "libcudart.so"
     if not linker_name.exists():
