@@ -250,9 +250,14 @@ def build():
     return {{"LD_LIBRARY_PATH": "/c/ptxemu", "FASTRNN_CUDA_LIBRARY": "/c/library.so"}}
 """
 PROBE = """
-import os
+import os, sys
 from conftest import cuda_mode
 def test_environment(request):
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    capture.suspend(in_=True)  # as a debugger does
+    typed = sys.stdin.readline()
+    capture.resume()
+    print("typed", typed)
     print("mode", cuda_mode(request.config), "path", os.environ.get("LD_LIBRARY_PATH"))
     assert "STATUS" not in os.environ
 """
@@ -276,7 +281,13 @@ def run_pytest(tmp_path):
         environ = {name: value for name, value in os.environ.items() if name not in unset}
         command = [sys.executable, "-m", "pytest", "-rP", "tests/test_probe.py", *arguments]
         done = subprocess.run(
-            command, cwd=tmp_path, env=environ | variables, capture_output=True, text=True, timeout=300
+            command,
+            cwd=tmp_path,
+            env=environ | variables,
+            input="continue",
+            capture_output=True,
+            text=True,
+            timeout=300,
         )
         return done, log.read_text().count("built")
 
@@ -290,6 +301,7 @@ def test_pytest_begins_anew_once_under_the_emulator(run_pytest):
     assert done.stdout.count("pytest begins anew with LD_LIBRARY_PATH=/c/ptxemu") == 1
     assert "mode emulated path /c/ptxemu" in done.stdout
     assert done.stdout.count("1 passed") == 1
+    assert "typed continue" in done.stdout  # stdin went over to it
 
 
 @pytest.mark.parametrize("arguments", [[], ["--cuda=none"], ["--cuda=device"]])
