@@ -1,11 +1,52 @@
 # SPDX-License-Identifier: MIT
-"""What all tests share: the targets of this machine, the two types, numbers of threads."""
+"""What all tests share: the targets of this machine, the two types, numbers of threads, and what CUDA tests run on."""
+
+import os
+import sys
+from pathlib import Path
 
 import fastrnn
 import pytest
 from shapes import CELLS
 
 TARGETS = fastrnn.available()
+RESTARTED = "FASTRNN_TESTS_EMULATED"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--cuda",
+        choices=["none", "emulated", "device"],
+        default="none",
+        help="what CUDA tests run on: nothing, the emulator in tools/ptxemu, or the GPU with the installed library",
+    )
+
+
+def cuda_mode(config):
+    """What --cuda says: "none", "emulated" or "device"."""
+    return config.getoption("--cuda")
+
+
+def pytest_cmdline_main(config):
+    """Under --cuda=emulated, begin anew in the emulator's environment: the loader has read that of this process."""
+    if cuda_mode(config) != "emulated" or RESTARTED in os.environ:
+        return
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
+    import cuda_emulation
+
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is not None:
+        capture.suspend_global_capture(in_=True)  # the next process inherits stdin, stdout and stderr
+    try:
+        variables = cuda_emulation.build()
+    except cuda_emulation.EmulationError as error:
+        raise pytest.UsageError(f"--cuda=emulated: {error}") from error
+    print(
+        f"--cuda=emulated: pytest begins anew with LD_LIBRARY_PATH={variables['LD_LIBRARY_PATH']}", flush=True
+    )
+    os.execve(
+        sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **variables, RESTARTED: "1"}
+    )
 
 
 @pytest.fixture(params=TARGETS)
