@@ -184,6 +184,19 @@ cudaError_t cudaFree(void* pointer) {
   return cudaSuccess;
 }
 
+// Memory comes from the system at each allocation: there is one pool, and its attributes say nothing.
+cudaError_t cudaDeviceGetDefaultMemPool(cudaMemPool_t* pool, int device) {
+  if (!HasDevice()) return SetError(cudaErrorNoDevice);
+  if (device != 0) return SetError(cudaErrorInvalidDevice);
+  static char the_pool;
+  *pool = reinterpret_cast<cudaMemPool_t>(&the_pool);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr, void* value) {
+  return pool && value ? cudaSuccess : SetError(cudaErrorInvalidValue);
+}
+
 // The memory exists for kernels from the moment its operation runs until that of cudaFreeAsync
 // does.
 cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
