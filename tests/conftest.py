@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: MIT
 """What all tests share: the targets of this machine, the two types, numbers of threads, and what CUDA tests run on."""
 
+import contextlib
 import os
 import sys
 from pathlib import Path
 
 import fastrnn
 import pytest
+from fastrnn import options
 from shapes import CELLS
 
 TARGETS = fastrnn.available()
+CUDA = "cuda"  # the target of nets on a GPU, or on what stands in for it
 RESTARTED = "FASTRNN_TESTS_EMULATED"
 
 
@@ -49,18 +52,37 @@ def pytest_cmdline_main(config):
     )
 
 
-@pytest.fixture(params=TARGETS)
-def target(request):
+def pytest_generate_tests(metafunc):
+    """The targets of a run: those of the processor, or under --cuda the GPU alone."""
+    here = TARGETS if cuda_mode(metafunc.config) == "none" else [CUDA]
+    for name, chosen in (("target", here), ("fast_target", [name for name in here if name != "reference"])):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, chosen, indirect=True)
+
+
+@pytest.fixture
+def target(request, monkeypatch):
     """The name of every target that runs here; nets built inside the test use it."""
-    with fastrnn.using(request.param):
+    with on_target(request.param, monkeypatch):
         yield request.param
 
 
-@pytest.fixture(params=[name for name in TARGETS if name != "reference"])
-def fast_target(request):
+@pytest.fixture
+def fast_target(request, monkeypatch):
     """Every target but the reference, which the others are held against."""
-    with fastrnn.using(request.param):
+    with on_target(request.param, monkeypatch):
         yield request.param
+
+
+@contextlib.contextmanager
+def on_target(name, monkeypatch):
+    """Nets built inside use the target."""
+    if name == CUDA:
+        monkeypatch.setitem(options.DEFAULTS, "device", CUDA)
+        yield
+    else:
+        with fastrnn.using(name):
+            yield
 
 
 @pytest.fixture(params=["float32", "float64"])
