@@ -1,18 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What all tests share: the targets of this machine, the two types, numbers of threads, and what CUDA tests run on."""
 
-import contextlib
 import os
 import sys
 from pathlib import Path
 
 import fastrnn
 import pytest
-from fastrnn import options
 from shapes import CELLS
+from targets import CUDA, using
 
 TARGETS = fastrnn.available()
-CUDA = "cuda"  # the target of nets on a GPU, or on what stands in for it
 RESTARTED = "FASTRNN_TESTS_EMULATED"
 
 
@@ -61,28 +59,17 @@ def pytest_generate_tests(metafunc):
 
 
 @pytest.fixture
-def target(request, monkeypatch):
+def target(request):
     """The name of every target that runs here; nets built inside the test use it."""
-    with on_target(request.param, monkeypatch):
+    with using(request.param):
         yield request.param
 
 
 @pytest.fixture
-def fast_target(request, monkeypatch):
+def fast_target(request):
     """Every target but the reference, which the others are held against."""
-    with on_target(request.param, monkeypatch):
+    with using(request.param):
         yield request.param
-
-
-@contextlib.contextmanager
-def on_target(name, monkeypatch):
-    """Nets built inside use the target."""
-    if name == CUDA:
-        monkeypatch.setitem(options.DEFAULTS, "device", CUDA)
-        yield
-    else:
-        with fastrnn.using(name):
-            yield
 
 
 @pytest.fixture(params=["float32", "float64"])
