@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "network.h"
 #include <algorithm>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include "initial_state.h"
@@ -12,85 +11,9 @@ namespace fastrnn {
 constexpr Index kManyParameters = 1 << 20;  // that are worth waking a thread to pack them: ~0.5 ms
 constexpr Index kManyMasked = 1 << 17;     // numbers, to mask them: ~0.1 ms
 
-Batch::Batch(Index T_, Index B_, const Index* lengths, const unsigned char* reset) : T(T_), B(B_), R(T_ * B_) {
-  if (reset) reset_.assign(reset, reset + T * B);
-  if (!lengths || std::all_of(lengths, lengths + B, [this](Index n) { return n == T; })) return;
-  order_.resize(size_t(B));
-  std::iota(order_.begin(), order_.end(), Index(0));
-  std::stable_sort(order_.begin(), order_.end(), [&](Index a, Index b) { return lengths[a] > lengths[b]; });
-  user_lengths_.assign(lengths, lengths + B);
-  for (Index b : order_) lengths_.push_back(lengths[b]);
-  first_.assign(size_t(T) + 1, 0);
-  size_t active = size_t(B);
-  for (size_t s = 0; s < size_t(T); ++s) {
-    while (active && lengths_[active - 1] <= Index(s)) --active;
-    first_[s + 1] = first_[s] + Index(active);
-  }
-  R = first_[size_t(T)];
-}
-
-Steps Batch::steps(bool reversed) const {
-  const bool dense = lengths_.empty();
-  return {dense ? nullptr : first_.data(),
-          dense ? nullptr : order_.data(),
-          dense ? nullptr : lengths_.data(),
-          reset_.empty() ? nullptr : reset_.data(),
-          reversed,
-          0,
-          T};
-}
-
 template <class T>
-Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape) : kernel_(kernel), shape_(shape) {
-  const Index rows = kernel.gates * shape.H;
-  for (int layer = 0; layer < layers(); ++layer)
-    for (int direction = 0, found = 0; direction < 2; ++direction) {
-      if (!(shape.directions[size_t(layer)] >> direction & 1)) continue;
-      const Index inputs = layer ? outputs(layer - 1) : shape.I;
-      parts_.push_back({layer, direction == 1, inputs, found * shape.P, found == 0});
-      ++found;
-      const auto add = [&](const char* role, Index count, Index columns) {
-        layout_.push_back({layer, direction, role, count, columns, parameter_count_});
-        parameter_count_ += count * (columns < 0 ? 1 : columns);
-      };
-      add("weight_ih", rows, inputs);
-      if (kernel.recurrent) add("weight_hh", rows, shape.P);
-      if (shape.biases > 0) add("bias_ih", rows, -1);
-      if (shape.biases > 1) add("bias_hh", rows, -1);
-      if (kernel.unit_parameters) add("unit", kernel.unit_parameters * shape.H, -1);
-      if (shape.P != shape.H) add("weight_hr", shape.P, shape.H);
-    }
-  const char* const roles[kMaxState] = {"h0", "c0"};
-  for (int q = 0; shape.learn_state && q < kernel.states; ++q) {
-    initial_at_[q] = parameter_count_;
-    layout_.push_back({-1, 0, roles[q], Index(parts_.size()), width(q), parameter_count_});
-    parameter_count_ += Index(parts_.size()) * width(q);
-  }
-}
-
-template <class T>
-template <class U>
-Weights<U> Network<T>::weights(int part, U* flat) const {
-  Weights<U> found = {};
-  const size_t a_part = (layout_.size() - size_t(shape_.learn_state ? kernel_.states : 0)) / parts_.size();
-  for (size_t k = size_t(part) * a_part; k < size_t(part + 1) * a_part; ++k) {
-    const std::string role = layout_[k].role;
-    (role == "weight_ih"   ? found.W_ih
-     : role == "weight_hh" ? found.W_hh
-     : role == "bias_ih"   ? found.b_ih
-     : role == "bias_hh"   ? found.b_hh
-     : role == "unit"      ? found.unit
-                           : found.W_hr) = flat + layout_[k].offset;
-  }
-  return found;
-}
-
-template <class T>
-Index Network<T>::widest_input() const {
-  Index widest = 0;
-  for (const Part& part : parts_) widest = std::max(widest, part.inputs);
-  return widest;
-}
+Network<T>::Network(const Kernel<T>& kernel, const NetworkShape& shape)
+    : NetworkLayout({kernel.gates, kernel.states, kernel.unit_parameters, kernel.recurrent}, shape), kernel_(kernel) {}
 
 template <class T>
 Rows<T> Network<T>::contiguous(const Buffer& buffer, const Batch& batch, Index width) {
@@ -239,9 +162,7 @@ void Network<T>::run_forward(const ForwardArgs<T>& args, ThreadLease& lease) con
 
 template <class T>
 Buffer Network<T>::between(const Batch& batch) const {
-  Index widest = 0;
-  for (int layer = 0; layer < layers() - 1; ++layer) widest = std::max(widest, outputs(layer));
-  return buffer_of<T>(batch.T * batch.B * widest);
+  return buffer_of<T>(batch.T * batch.B * widest_between());
 }
 
 template <class T>
@@ -373,9 +294,8 @@ std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budg
   for (int layer = 0; layer + 1 < layers(); ++layer) inputs += bytes(batch.T * batch.B * outputs(layer));
   for (const Part& part : parts_) whole += bytes(kernel_.tape_size(dims(batch, part.inputs)));
   for (int q = 0; q < kernel_.states; ++q) state += bytes(batch.B * width(q));
-  Index widest = 0;  // gradients of the outputs of two layers below the last
-  for (int layer = 0; layer + 1 < layers(); ++layer) widest = std::max(widest, outputs(layer));
-  inputs += bytes(std::min(2, layers() - 1) * batch.T * batch.B * widest);
+  // gradients of the outputs of two layers below the last
+  inputs += bytes(std::min(2, layers() - 1) * batch.T * batch.B * widest_between());
   if (inputs + whole <= budget) return nullptr;
 
   double least = inputs + whole;
@@ -396,8 +316,4 @@ std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budg
 
 template class Network<float>;
 template class Network<double>;
-template Weights<float> Network<float>::weights(int, float*) const;
-template Weights<double> Network<double>::weights(int, double*) const;
-template Weights<const float> Network<float>::weights(int, const float*) const;
-template Weights<const double> Network<double>::weights(int, const double*) const;
 }  // namespace fastrnn

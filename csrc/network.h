@@ -1,71 +1,15 @@
 // SPDX-License-Identifier: MIT
-// Layers and directions of one recurrent network, composed of kernels that each run one of them.
-//
-// A layer runs forward, in reverse, or both ways; each of its directions is a part, the forward one first. All parameters
-// lie in ONE flat array of the caller, part by part: W_ih, W_hh, b_ih, b_hh, unit parameters, W_hr; behind them learned
-// initial states. States are (parts,B,n), one array a state: n is P for h and H for others.
+// One recurrent network on the CPU, composed of kernels that each run one direction of one layer.
 #pragma once
 #include <stdint.h>
-#include <algorithm>
 #include <memory>
 #include <vector>
 #include "api.h"
 #include "checkpoints.h"
 #include "memory.h"
+#include "network_layout.h"
 #include "threads.h"
 namespace fastrnn {
-
-enum Directions { kForward = 1, kReverse = 2, kBoth = 3 };
-
-struct NetworkShape {
-  Index I, H, P;  // P: of h and y, H unless the cell projects it
-  std::vector<int> directions;  // of each layer, one of Directions
-  int biases;  // 0, 1: b_ih, 2: b_ih and b_hh
-  bool learn_state;  // where no initial state is given, it is made of parameters (initial_state.h) instead of zeros
-  double recurrent_dropout, zoneout[kMaxState];  // StateMasks (api.h)
-  bool masked() const { return recurrent_dropout > 0 || zoneout[0] > 0 || zoneout[1] > 0; }
-};
-
-// One direction of one layer
-struct Part {
-  int layer;
-  bool reversed;
-  Index inputs;  // width of its x
-  Index column;  // of the y of its layer, where its own begins
-  bool first;  // of its layer
-};
-
-// What training drops, and by which masks (mask.h)
-struct Dropout {
-  double outputs = 0;  // of all layers but the last: probability of a number
-  bool variational = false;  // one mask of outputs for all steps of a sequence
-  double inputs = 0;  // of x, one mask for all steps of a sequence
-  uint64_t seed = 0;
-  bool drawn = false;  // whether the call trains with masks
-};
-
-struct Parameter {
-  int layer, direction;  // direction 1: reverse; layer -1: of all of them
-  const char* role;  // weight_ih weight_hh bias_ih bias_hh unit weight_hr h0 c0
-  Index rows, columns;  // columns < 0: a vector
-  Index offset;
-};
-
-// The rows of a batch in the order of Steps (api.h)
-class Batch {
- public:
-  // lengths (B) or null, 0 <= lengths[b] <= T; reset (T,B) contiguous or null. Both are copied.
-  Batch(Index T, Index B, const Index* lengths, const unsigned char* reset);
-  Index T, B, R;
-  Steps steps(bool reversed) const;
-  Index rows_before(Index step) const { return first_.empty() ? step * B : first_[size_t(step)]; }
-  Index length_of_user_row(Index b) const { return user_lengths_.empty() ? T : user_lengths_[size_t(b)]; }
-  Dims dims(Index I, Index H, Index P) const { return {T, B, I, H, R, P}; }
-
- private:
-  std::vector<Index> first_, order_, lengths_, user_lengths_;
-  std::vector<unsigned char> reset_;
-};
 
 // Weights as the kernels want them, of all parts
 struct PackedWeights {
@@ -123,24 +67,12 @@ template <class T>
 class Stepwise;
 
 template <class T>
-class Network {
+class Network : public NetworkLayout {
  public:
   // kernel: one of Kernels<T>::masked where the shape is masked()
   Network(const Kernel<T>& kernel, const NetworkShape& shape);
 
   const Kernel<T>& kernel() const { return kernel_; }
-  const NetworkShape& shape() const { return shape_; }
-  int layers() const { return int(shape_.directions.size()); }
-  const std::vector<Part>& parts() const { return parts_; }
-  Index outputs(int layer) const { return (shape_.directions[size_t(layer)] == kBoth ? 2 : 1) * shape_.P; }
-  Index outputs() const { return outputs(layers() - 1); }
-  bool takes_constant() const { return shape_.directions[0] == kForward; }
-  bool streams() const {  // whether all layers run forward, so that a step can be computed alone
-    return std::all_of(shape_.directions.begin(), shape_.directions.end(), [](int d) { return d == kForward; });
-  }
-  Index width(int state) const { return state ? shape_.H : shape_.P; }
-  const std::vector<Parameter>& layout() const { return layout_; }
-  Index parameter_count() const { return parameter_count_; }
 
   PackedWeights pack(const T* flat) const;
 
@@ -162,7 +94,6 @@ class Network {
 
  private:
   friend class Stepwise<T>;  // which runs the parts in another order
-  Index widest_input() const;
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
   StateMasks state_masks(const Tape<T>* tape, size_t part) const;
@@ -171,16 +102,9 @@ class Network {
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
   std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
   Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;
-  Dims dims(const Batch& batch, Index inputs) const { return batch.dims(inputs, shape_.H, shape_.P); }
-  template <class U> Weights<U> weights(int part, U* flat) const;
   static Rows<T> contiguous(const Buffer& buffer, const Batch& batch, Index width);
 
   const Kernel<T>& kernel_;
-  const NetworkShape shape_;
-  std::vector<Part> parts_;
-  std::vector<Parameter> layout_;
-  Index parameter_count_ = 0;
-  Index initial_at_[kMaxState] = {};  // where learned states begin
 };
 
 extern template class Network<float>;

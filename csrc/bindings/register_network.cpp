@@ -6,8 +6,10 @@
 #include <tuple>
 #include "dispatch.h"
 #include "network.h"
+#include "network_arguments.h"
 #include "network_view.h"
 #include "register.h"
+#include "stream_step.h"
 namespace fastrnn {
 namespace {
 constexpr double kLongWork = 1e6;  // multiplications, ~20 us
@@ -52,19 +54,8 @@ class PyNetwork {
   PyNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
             const std::vector<int>& directions, int biases, bool learn_state,
             const std::tuple<double, double, double>& noise, bool bfloat16, const std::string& isa)
-      : PyNetwork(cell,
-                  NetworkShape{input_size,
-                               hidden_size,
-                               output_size,
-                               directions,
-                               biases,
-                               learn_state,
-                               std::get<0>(noise),
-                               {std::get<1>(noise), std::get<2>(noise)}},
-                  bfloat16, isa) {
-    require(!directions.empty() && biases >= 0 && biases <= 2, "no layer, or more than two biases");
-    for (int direction : directions) require(direction >= kForward && direction <= kBoth, "no such direction");
-  }
+      : PyNetwork(cell, read_shape(input_size, hidden_size, output_size, directions, biases, learn_state, noise),
+                  bfloat16, isa) {}
   PyNetwork(const std::string& cell, const NetworkShape& shape, bool bfloat16, const std::string& isa)
       : isa_(find_target(isa).isa), net_(find_kernel<T>(isa_, cell, bfloat16, shape.masked()), shape),
         number_(++networks_made) {
@@ -79,14 +70,7 @@ class PyNetwork {
 
   const std::string& isa() const { return isa_; }
   std::string kernel() const { return net_.kernel().id; }
-  std::vector<py::tuple> layout() const {
-    std::vector<py::tuple> all;
-    for (const Parameter& p : net_.layout())
-      all.push_back(py::make_tuple(
-          p.layer, p.direction, p.role,
-          p.columns >= 0 ? py::tuple(py::make_tuple(p.rows, p.columns)) : py::tuple(py::make_tuple(p.rows)), p.offset));
-    return all;
-  }
+  std::vector<py::tuple> layout() const { return layout_of(net_); }
 
   py::array flat() {
     ++exposures_;
@@ -103,15 +87,15 @@ class PyNetwork {
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
     const Rows<T> y_rows = rows<T>(y, net_.outputs(), "y is not (T,B,D*H) with contiguous rows");
-    Batch batch = make_batch(steps, batch_size, lengths, reset);
+    Batch batch = read_batch(steps, batch_size, lengths, reset);
     const T* s0[kMaxState];
     T* sT[kMaxState];
-    const py::tuple final_states = new_states(batch_size, sT);
-    read_states(states, batch_size, s0);
+    const py::tuple final_states = new_states(net_, batch_size, sT);
+    read_states(net_, states, batch_size, s0);
     const ConstantInput<T> added = read_constant(constant, batch_size);
     const auto packed = packed_weights();
     std::unique_ptr<PyTape<T>> tape;
-    if (training) tape.reset(new PyTape<T>{{batch, make_dropout(dropout), {}, 0, {}, {}, {}, {}, {}}, number_});
+    if (training) tape.reset(new PyTape<T>{{batch, read_dropout(dropout), {}, 0, {}, {}, {}, {}, {}}, number_});
     if (training && workspace) tape->tape.checkpoints = net_.plan(batch, *workspace);
     if (tape && tape->tape.checkpoints) tape->segments = tape->tape.checkpoints->segments();
     {
@@ -157,8 +141,8 @@ class PyNetwork {
       request.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
     }
     request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
-    const py::tuple initial = new_states(batch.B, request.ds0);
-    read_states(dstates, batch.B, request.dsT);
+    const py::tuple initial = new_states(net_, batch.B, request.ds0);
+    read_states(net_, dstates, batch.B, request.dsT);
     const auto packed = tape.tape.checkpoints ? packed_weights() : nullptr;
     tape.used = true;
     GradientSums sums;
@@ -190,33 +174,8 @@ class PyNetwork {
     net_.read_tape(tape.tape, to_cells, to_gates);
   }
 
-  // One step of a stream on dense arrays: x (B,I) or (I,), state None, an array or a tuple of arrays, out (B,H) or (H,)
-  // or None. With out, state is updated in place. None where anything else came: the caller then checks and converts.
   py::object step(const py::object& x, const py::object& state, const py::object& out) {
-    if (!py::isinstance<py::array>(x) || !net_.streams()) return py::none();
-    const py::array input = py::reinterpret_borrow<py::array>(x);
-    const bool single = input.ndim() == 1;
-    if (!is_dense<T>(input) || input.ndim() < 1 || input.ndim() > 2 || input.shape(input.ndim() - 1) != net_.shape().I)
-      return py::none();
-    const Index B = single ? 1 : input.shape(0);
-    py::object next = state;
-    T* states[kMaxState];
-    const T* before[kMaxState] = {};
-    if (!state.is_none()) {
-      if (!step_states(state, B, single, states, !out.is_none())) return py::none();
-      for (int q = 0; q < net_.kernel().states; ++q) before[q] = states[q];
-    }
-    if (!out.is_none() && !py::isinstance<py::array>(out)) return py::none();
-    py::array y = out.is_none() ? new_output(B, single) : py::reinterpret_borrow<py::array>(out);
-    if (!out.is_none()) {
-      if (!is_dense<T>(y) || !y.writeable() || y.ndim() != input.ndim() || y.size() != B * net_.outputs() ||
-          y.shape(y.ndim() - 1) != net_.outputs())
-        return py::none();
-    }
-    if (out.is_none() || state.is_none()) next = fresh_states(B, single, states);
-    if (!out.is_none() && overlap(B, input, y, states)) return py::none();
-    run_step(B, static_cast<const T*>(input.data()), before, static_cast<T*>(y.mutable_data()), states);
-    return py::make_tuple(y, next);
+    return stream_step<T>(net_, x, state, out, [this](auto... arguments) { run_step(arguments...); });
   }
 
  private:
@@ -234,28 +193,6 @@ class PyNetwork {
     return {dense<T>(std::as_const(array), B * constant_width(), "the constant input is not (B,G*H)"), steps};
   }
 
-  static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
-    py::array a, b;
-    const Index* at = nullptr;
-    const unsigned char* cut = nullptr;
-    if (!lengths.is_none()) {
-      a = py::cast<py::array>(lengths);
-      at = dense<Index>(std::as_const(a), B, "lengths are not (B,) of int64");
-      for (Index k = 0; k < B; ++k) require(at[k] >= 0 && at[k] <= T_, "a length is beyond T");
-    }
-    if (!reset.is_none()) {
-      b = py::cast<py::array>(reset);
-      cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
-    }
-    return Batch(T_, B, at, cut);
-  }
-
-  static Dropout make_dropout(const py::object& given) {
-    if (given.is_none()) return {};
-    const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
-    return {outputs, variational, inputs, seed, true};
-  }
-
   // The layout of the kernels of the parameters as they are now. While nobody but this object holds their memory,
   // which arrays on it do, nobody can write to it; else they may have changed and are packed for every call.
   std::shared_ptr<const PackedWeights> packed_weights() {
@@ -270,76 +207,6 @@ class PyNetwork {
     packed_ = packed;
     packed_at_ = exposed ? kNever : now;
     return packed;
-  }
-
-  py::tuple new_states(Index B, T** at) const {
-    py::tuple all(net_.kernel().states);
-    for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a({parts(), B, net_.width(q)});
-      at[q] = a.mutable_data();
-      all[size_t(q)] = a;
-    }
-    return all;
-  }
-
-  void read_states(const py::object& states, Index B, const T** at) const {
-    const int count = net_.kernel().states;
-    for (int q = 0; q < count; ++q) at[q] = nullptr;
-    if (states.is_none()) return;
-    const py::sequence all = py::cast<py::sequence>(states);
-    require(Index(all.size()) == count, "wrong number of states");
-    for (int q = 0; q < count; ++q) {
-      if (all[size_t(q)].is_none()) continue;
-      const py::array a = py::cast<py::array>(all[size_t(q)]);
-      at[q] = dense<T>(a, parts() * B * net_.width(q), "a state is not (parts,B,H)");
-    }
-  }
-
-  py::array new_output(Index B, bool single) const {
-    return single ? py::array_t<T>(net_.outputs()) : py::array_t<T>({B, net_.outputs()});
-  }
-
-  bool step_states(const py::object& state, Index B, bool single, T** at, bool write) const {
-    const int count = net_.kernel().states;
-    const bool tuple = py::isinstance<py::tuple>(state);
-    if (tuple != (count > 1) || (tuple && int(py::len(state)) != count)) return false;
-    for (int q = 0; q < count; ++q) {
-      const py::object item = tuple ? py::reinterpret_borrow<py::object>(PyTuple_GET_ITEM(state.ptr(), q)) : state;
-      if (!py::isinstance<py::array>(item)) return false;
-      py::array a = py::reinterpret_borrow<py::array>(item);
-      const int n = int(a.ndim());
-      if (!is_dense<T>(a) || n != (single ? 2 : 3) || a.shape(0) != parts() || a.shape(n - 1) != net_.width(q) ||
-          (!single && a.shape(1) != B) || (write && !a.writeable()))
-        return false;
-      at[q] = static_cast<T*>(const_cast<void*>(a.data()));
-    }
-    return true;
-  }
-
-  // Whether two of the arrays of a step in place share memory
-  bool overlap(Index B, const py::array& x, const py::array& y, T* const* states) const {
-    const int count = net_.kernel().states;
-    const char* begin[kMaxState + 2] = {static_cast<const char*>(x.data()), static_cast<const char*>(y.data())};
-    Index size[kMaxState + 2] = {x.nbytes(), y.nbytes()};
-    for (int q = 0; q < count; ++q) {
-      begin[q + 2] = reinterpret_cast<const char*>(states[q]);
-      size[q + 2] = parts() * B * net_.width(q) * Index(sizeof(T));
-    }
-    for (int a = 0; a < count + 2; ++a)
-      for (int b = 0; b < a; ++b)
-        if (begin[a] < begin[b] + size[b] && begin[b] < begin[a] + size[a]) return true;
-    return false;
-  }
-
-  py::object fresh_states(Index B, bool single, T** at) const {
-    py::tuple all(net_.kernel().states);
-    for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a =
-          single ? py::array_t<T>({parts(), net_.width(q)}) : py::array_t<T>({parts(), B, net_.width(q)});
-      at[q] = a.mutable_data();
-      all[size_t(q)] = a;
-    }
-    return net_.kernel().states > 1 ? py::object(all) : py::object(all[0]);
   }
 
   void run_step(Index B, const T* x, const T* const* before, T* y, T* const* after) {

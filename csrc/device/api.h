@@ -30,6 +30,15 @@ struct DeviceBackward {
   const T* packed;  // of the weights that forward had
 };
 
+// Which numbers of rows are multiplied by what (mask.h): dropout of x or of what a layer below gives
+struct RowMasks {
+  double p;
+  uint64_t seed;
+  bool of_outputs;  // Masked::kOutputs instead of kInputs
+  Index layer;
+  bool whole;  // one mask for all steps of a sequence
+};
+
 // One cell in one arithmetic, like Kernel of api.h. Everything a call needs to choose how it runs follows from its
 // dimensions and the device, so that sizes asked for before a call are right for it.
 template <class T>
@@ -55,12 +64,54 @@ struct DeviceKernels {
   const DeviceKernel<T>* cells;
 };
 
+// What networks do around their kernels
+template <class T>
+struct DeviceOperations {
+  // Multiplies each number of rows (T,B,n) within `lengths` (B) (null: all) by its mask (mask.h)
+  Status (*mask_rows)(Rows<T>, Index T_, Index B, Index n, const Index* lengths, RowMasks, Stream);
+  // (parts,n) -> (parts,B,n)
+  Status (*broadcast)(const T* from, Index parts, Index B, Index n, T* to, Stream);
+  // add_state_gradients (initial_state.h); sums: 3 doubles of the device, written
+  Status (*add_states)(const T* dstates, Index parts, Index B, Index n, bool fresh, T value, T* to, double* sums,
+                       Stream);
+};
+
 // How products multiply; sums, states and all that callers see are T
 struct DeviceArithmetics {
   DeviceKernels<float> f32;  // FFMA
   DeviceKernels<float> tf32;  // tensor cores, operands rounded to 11 bits
   DeviceKernels<float> bf16, f16;
   DeviceKernels<double> f64;
+};
+
+struct DeviceProperties {
+  char name[256];
+  int major, minor;  // compute capability
+  int multiprocessors;
+  size_t memory;  // bytes
+};
+
+constexpr int kDeviceLibraryVersion = 1;  // of all structs of this file
+
+// What the library exports, by the function fastrnn_cuda_library. Functions act on the device that the calling thread
+// uses.
+struct DeviceLibrary {
+  int version;  // first: a library of another version is refused before anything else is read
+  const char* (*describe)(Status);
+  Status (*versions)(int* runtime, int* driver);  // 13000 for CUDA 13.0; driver 0: there is none
+  Status (*count)(int* devices);
+  Status (*properties)(int device, DeviceProperties*);
+  Status (*use)(int device);
+  Status (*last_error)();  // of earlier calls of this thread, whoever made them
+  Status (*stream)(Stream*);  // of this thread and its device, made once
+  Status (*synchronize)(Stream);  // waits; what failed on the way, kDeadlock too
+  Status (*allocate)(size_t bytes, void** memory, Stream);
+  Status (*release)(void* memory, Stream);
+  Status (*copy)(void* to, const void* from, size_t bytes, Stream);  // between host and device, or on either
+  Status (*zero)(void* to, size_t bytes, Stream);
+  DeviceOperations<float> operations_f32;
+  DeviceOperations<double> operations_f64;
+  DeviceArithmetics arithmetics;
 };
 
 }  // namespace fastrnn

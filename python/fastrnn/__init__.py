@@ -100,6 +100,7 @@ _MODULES_LATER = {
     "checkpoint",
     "feeds",
     "crf",
+    "cuda",
     "gradients",
     "init",
     "internals",

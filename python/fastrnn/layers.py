@@ -49,6 +49,9 @@ class RNN(Recurrent):
             products multiply (weights, x, h, and gradients on their way back) is rounded to bfloat16, 8 bits of
             precision; about twice as fast where the processor has AVX512_BF16, slower elsewhere
             (docs/performance.md).
+        device: "cpu", or "cuda" or "cuda:N": parameters, x, y and gradients are arrays of NumPy all the same, copied to
+            the GPU and back (`fastrnn.cuda`). There dtype may also be "float16", products in the manner of "bfloat16".
+        allow_tf32: on a GPU, products of float32 on tensor cores, of numbers rounded to 11 bits.
         seed: of numpy.random.default_rng(seed), which draws the start values, U(-1/sqrt(H), 1/sqrt(H)) with
             init="uniform", and then the seeds of masks.
 

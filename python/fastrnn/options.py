@@ -21,7 +21,8 @@ BIASES: Mapping[Any, int] = {False: 0, "none": 0, "one": 1, True: 2, "two": 2}
 # Attributes of a net that its repr names where they are not the default
 _SHOWN = (
     "bias", "batch_first", "bidirectional", "dropout", "variational", "input_dropout", "recurrent_dropout",
-    "zoneout", "learn_state", "init", "t_max", "forget_bias",
+    "zoneout", "learn_state", "init", "t_max", "forget_bias", "device",
+    "allow_tf32",
 )  # fmt: skip
 
 
@@ -40,6 +41,12 @@ class ModelOptions(TypedDict, total=False):
     init: str
     t_max: int | None
     forget_bias: float | None
+    device: str
+    allow_tf32: bool
+
+
+#: Those of `ModelOptions` that say where and how a model is computed, and not what: files do not hold them
+OF_THE_MACHINE = ("device", "allow_tf32")
 
 
 class LayerOptions(ModelOptions, total=False):
@@ -104,6 +111,8 @@ DEFAULTS: Mapping[str, Any] = {
     "init": "uniform",
     "t_max": None,
     "forget_bias": None,
+    "device": "cpu",
+    "allow_tf32": False,
     "dtype": "float32",
     "seed": None,
 }
@@ -191,5 +200,10 @@ def shown(net: Recurrent) -> dict[str, Any]:
     chosen = {name: getattr(net, name) for name, value in plain.items() if getattr(net, name) != value}
     if not net.bidirectional and set(net.directions) != {"forward"}:
         chosen["direction"] = net.directions[0] if len(set(net.directions)) == 1 else net.directions
-    dtype = "bfloat16" if net.bfloat16 else str(net.dtype)
-    return chosen | ({} if dtype == "float32" else {"dtype": dtype})
+    return chosen | ({} if net._kind == "float32" else {"dtype": net._kind})
+
+
+def stored(net: Recurrent) -> dict[str, Any]:
+    """Those of `shown` that a file holds of a model."""
+    kept = ModelOptions.__annotations__.keys() - set(OF_THE_MACHINE)
+    return {name: value for name, value in shown(net).items() if name in kept}

@@ -69,10 +69,13 @@ class Recurrent(Streaming):
         start = options.start(chosen, cell)
         self.init, self.t_max, self.forget_bias = start
         self.dtype: np.dtype[Any]
-        self.dtype, self.bfloat16 = _check.layer_dtype(chosen["dtype"])
+        self.dtype, self._kind = _check.layer_dtype(chosen["dtype"])
+        self.device: str = chosen["device"]
+        self.allow_tf32 = _check.flag("allow_tf32", chosen["allow_tf32"])
+        self._arithmetic = _check.on_device(self._kind, self.allow_tf32, _check.device(self.device))
         noisy = "recurrent_dropout" if noise[0] else "zoneout" if any(noise) else None
-        if self.bfloat16 and (not_in_bfloat16 or noisy):
-            _check.one_of("dtype='bfloat16'", str(not_in_bfloat16 or noisy))
+        if self._kind in ("bfloat16", "float16") and (not_in_bfloat16 or noisy):
+            _check.one_of(f"dtype={self._kind!r}", str(not_in_bfloat16 or noisy))
         self._rng = np.random.default_rng(_check.seed(chosen["seed"]))  # later of masks
         self._create(active())
         self._begin(start, self._rng)
@@ -86,12 +89,22 @@ class Recurrent(Streaming):
             layers=self.num_layers, directions=sides, gates=self._gates, hidden_size=self.hidden_size,
             columns=widest,
         )  # fmt: skip
-        network = _core.NetworkF32 if self.dtype == np.float32 else _core.NetworkF64
-        self._net: Any = network(
+        arguments = (
             self.cell, self.input_size, self.hidden_size, self._h_size,
             [options.DIRECTIONS[word] for word in self.directions], self._biases, self.learn_state,
-            self._dropout.noise, self.bfloat16, isa,
+            self._dropout.noise,
         )  # fmt: skip
+        single, device = self.dtype == np.float32, _check.device(self.device)
+        self._net: Any
+        self._tapes: type
+        if device is None:
+            network = _core.NetworkF32 if single else _core.NetworkF64
+            self._net = network(*arguments, self.bfloat16, isa)
+            self._tapes = _core.TapeF32 if single else _core.TapeF64
+        else:
+            on_device = _core.DeviceNetworkF32 if single else _core.DeviceNetworkF64
+            self._net = on_device(*arguments, self._arithmetic, device)
+            self._tapes = _core.DeviceTapeF32 if single else _core.DeviceTapeF64
         self._layout: dict[str, tuple[tuple[int, ...], int]] = {}  # shape and offset of each parameter
         for layer, direction, role, shape, offset in self._net.layout():
             suffix = "" if layer < 0 else f"_l{layer}" + "_reverse" * direction  # < 0: learned states
@@ -111,6 +124,11 @@ class Recurrent(Streaming):
         self._widest = max(self._y_width, self.input_size, 2 * self._gates * (self.hidden_size + 64))
 
     @property
+    def bfloat16(self) -> bool:
+        """Whether products multiply numbers rounded to bfloat16."""
+        return self._kind == "bfloat16"
+
+    @property
     def num_directions(self) -> int:
         """Of the last layer: 2 if it runs both ways, else 1."""
         return 2 if self.directions[-1] == "both" else 1
@@ -127,7 +145,7 @@ class Recurrent(Streaming):
 
     @property
     def isa(self) -> str:
-        """The target whose kernels run this net, one of `fastrnn.available()`."""
+        """The target whose kernels run this net, one of `fastrnn.available()`, or "cuda"."""
         return str(self._net.isa)
 
     @property
@@ -328,8 +346,7 @@ class Recurrent(Streaming):
                 self, dy, dstate, flat=flat, x_gradient=x_gradient, clip=clip, trace=trace,
                 error_if_nonfinite=error_if_nonfinite,
             )  # fmt: skip
-        kind = _core.TapeF32 if self.dtype == np.float32 else _core.TapeF64
-        _check.fresh_tape(isinstance(tape._core, kind) and self._net.owns(tape._core), tape.used, self)
+        _check.fresh_tape(isinstance(tape._core, self._tapes) and self._net.owns(tape._core), tape.used, self)
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self._y_width, self.dtype, self.batch_first, unbatched)
         dafter = None if dstate is None else _check.states(

@@ -114,14 +114,42 @@ def compute_dtype(value: object) -> np.dtype[Any]:
     return np.dtype(dtype.type)
 
 
-def layer_dtype(value: object) -> tuple[np.dtype[Any], bool]:
-    """The dtype of arrays, and whether products multiply numbers rounded to bfloat16 (then float32)."""
+def layer_dtype(value: object) -> tuple[np.dtype[Any], str]:
+    """The dtype of arrays, and that of what products multiply: its name, or bfloat16 or float16 (then float32)."""
     if value == "bfloat16" or getattr(value, "__name__", None) == "bfloat16":  # ml_dtypes.bfloat16
-        return np.dtype(np.float32), True
+        return np.dtype(np.float32), "bfloat16"
+    if isinstance(value, (str, type, np.dtype)) and value in ("float16", np.float16):
+        return np.dtype(np.float32), "float16"
     try:
-        return compute_dtype(value), False
+        dtype = compute_dtype(value)
     except TypeError as error:
-        raise TypeError(str(error).replace("float32 or float64", "float32, float64 or bfloat16")) from None
+        known = "float32, float64 or bfloat16 (on a GPU also float16)"
+        raise TypeError(str(error).replace("float32 or float64", known)) from None
+    return dtype, dtype.name
+
+
+def device(value: object) -> int | None:
+    """None for "cpu", the number of the device for "cuda" (0) or "cuda:1"."""
+    if value == "cpu":
+        return None
+    word, colon, number = value.partition(":") if isinstance(value, str) else ("", "", "")
+    if word != "cuda" or (colon and not (number.isascii() and number.isdigit())):
+        raise ValueError(f"device is {value!r}, but must be 'cpu', 'cuda' or 'cuda:N'")
+    return int(number or 0)
+
+
+def on_device(kind: str, allow_tf32: bool, device: int | None) -> str:
+    """How products multiply, in the words of the kernels."""
+    if device is None and kind == "float16":
+        raise ValueError(
+            "dtype is 'float16', which GPUs multiply, but device is 'cpu', where it is float32, float64 or bfloat16"
+        )
+    if device is None and allow_tf32:
+        raise ValueError("allow_tf32 is True, which only GPUs multiply, but device is 'cpu'")
+    if allow_tf32 and kind != "float32":
+        raise ValueError(f"allow_tf32 is of products in float32, but dtype is {kind!r}")
+    names = {"float32": "f32", "float64": "f64", "bfloat16": "bf16", "float16": "f16"}
+    return "tf32" if allow_tf32 else names[kind]
 
 
 def product(**sizes: int) -> int:

@@ -16,6 +16,7 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import stored
 from ..readout import Readout
 from ..results import State
 from .attention import Attention
@@ -26,7 +27,7 @@ from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part, recurrent
 from .produced import Production, Translations, produced
-from .producer import Back, Producer, arguments_of, least, shown
+from .producer import Back, Producer, arguments_of, least
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -146,7 +147,7 @@ class NToM(Producer):
             **self._inputs.parts(), "encoder": self.encoder, **self._context.parts(),
             **({} if self._bridge is None else self._bridge.parts()), **self.decoder.parts(), "readout": self.readout,
         }  # fmt: skip
-        super().__init__({**arguments, **shown(self.encoder)}, parts, activation, outputs, loss)
+        super().__init__({**arguments, **stored(self.encoder)}, parts, activation, outputs, loss)
 
     def _make_decoder(
         self,

@@ -15,13 +15,14 @@ from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import stored
 from ..readout import Readout
 from .decoder import Beginning, Beginnings, Constant, Decoder
 from .feedback import Feedback
 from .inputs import Inputs
 from .part import Part
 from .produced import SeededSequences, produced, seeds_as_sequences
-from .producer import Back, Producer, arguments_of, least, shown
+from .producer import Back, Producer, arguments_of, least
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -109,7 +110,7 @@ class OneToN(Producer):
         self.rnn = self.decoder.rnn
         self.readout = Readout(self.rnn.output_size, outputs, numbers, rng)
         parts: dict[str, Part] = {**self._inputs.parts(), **self.decoder.parts(), "readout": self.readout}
-        super().__init__({**arguments, **shown(self.rnn)}, parts, activation, outputs, loss)
+        super().__init__({**arguments, **stored(self.rnn)}, parts, activation, outputs, loss)
 
     def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
         def back(d: Beginnings, gradients: Mapping[str, Gradient], clip: Clip | None) -> None:

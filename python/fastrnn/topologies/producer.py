@@ -17,7 +17,6 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import output
-from ..recurrent import Recurrent
 from ..training import History, Score
 from .decoder import Beginning, Beginnings
 from .forcing import FORCINGS, Forced, Forcing
@@ -138,7 +137,7 @@ def arguments_of(
 ) -> dict[str, Any]:
     """What both constructors take, checked, as it stands in a file. The options of layers are those of `shown`."""
     options.of_model(owner, layer)
-    numbers, bfloat16 = _check.layer_dtype(dtype)
+    _, kind = _check.layer_dtype(dtype)
     count = _check.size("outputs", outputs)
     kinds = output(activation, loss, count)
     wanted = _check.flag("feedback", feedback)
@@ -152,19 +151,13 @@ def arguments_of(
         "embedding": _check.fed_back(embedding, wanted, activation),
         "end": _check.end(end, activation, count),
         "num_layers": _check.size("num_layers", num_layers),
-        "dtype": "bfloat16" if bfloat16 else numbers.name,
+        "dtype": kind,
     }
     if kinds.chosen is not None:
         arguments["loss"] = loss
     if max_workspace is not None:
         arguments["max_workspace"] = _check.size("max_workspace", max_workspace)
     return arguments
-
-
-def shown(net: Recurrent) -> dict[str, Any]:
-    """The options of layers that are not the default, as they stand in a file."""
-    chosen = options.shown(net).items()
-    return {name: value for name, value in chosen if name in options.ModelOptions.__annotations__}
 
 
 def least(arguments: Mapping[str, Any], hidden: str, layers: str) -> int:

@@ -52,8 +52,7 @@ class Reader(Predictor):
         tie: bool = False,
     ) -> None:
         options.of_model(type(self).__name__, layer)
-        numbers, bfloat16 = _check.layer_dtype(dtype)
-        kind = "bfloat16" if bfloat16 else numbers.name
+        numbers, kind = _check.layer_dtype(dtype)
         arguments = {
             "cell": _check.choice("cell", cell, tuple(CELLS)),
             "inputs": _check.inputs(inputs, Embedding),
@@ -75,8 +74,7 @@ class Reader(Predictor):
         rng = np.random.default_rng(_check.seed(seed))
         self._inputs = Inputs(arguments["inputs"], numbers, rng)
         self.rnn = recurrent(cell, self._inputs.size, hidden, num_layers, {**layer, "dtype": kind}, rng)
-        chosen = options.shown(self.rnn).items()
-        arguments |= {name: value for name, value in chosen if name in options.ModelOptions.__annotations__}
+        arguments |= options.stored(self.rnn)
         seen = self.rnn.output_size
         self.readout: Readout | TiedReadout
         if tie:
