@@ -100,11 +100,33 @@ void check_chunks(const Kernel<T>& kernel, uint64_t seed) {
   check_same(run.forward(false), run.forward(true), "in chunks");
 }
 
+// A row of a batch has the bits that it has alone.
+void check_row_alone(const Kernel<T>& kernel, uint64_t seed) {
+  Options options{3, 35, 7, 9, false, false, false, true, true, false, true, false, seed};
+  KernelCase<T> c(kernel, options);
+  c.fill_random();
+  const std::vector<T> all = KernelRun<T>(kernel, c).forward(false)[0].values;
+  options.B = 1;
+  const check::Case scope("%s %s", kernel.id, options.text().c_str());
+  KernelCase<T> alone(kernel, options);
+  const auto copy = [](const Guarded<T>& to, const T* from) { std::copy_n(from, to.size(), to.data()); };
+  for (int k = 0; k < 6; ++k) copy(alone.weights[k], c.weights[k].data());
+  for (const Index b : {Index(1), Index(33)}) {
+    for (int q = 0; q < kernel.states; ++q) copy(alone.s0[q], c.s0[q].data() + b * options.H);
+    for (Index t = 0; t < options.T; ++t) std::copy_n(c.x.at(t, b), options.I, alone.x.at(t, 0));
+    const std::vector<T> row = KernelRun<T>(kernel, alone).forward(false)[0].values;
+    for (Index t = 0; t < options.T; ++t)
+      CHECK(!std::memcmp(&row[size_t(t * options.H)], &all[size_t((t * 35 + b) * options.H)], options.H * sizeof(T)),
+            "row %td of the batch has other bits alone at step %td", b, t);
+  }
+}
+
 void check_cell(const DeviceKernel<T>& of, uint64_t seed) {
   const Kernel<T> kernel = device::Adapter<T>::adapt(of);
   for (int twice = 0; twice < 2; ++twice)
     for (const auto& d : kShapes) check_against_reference(kernel, random_options(d[0], d[1], d[2], d[3], seed++));
   for (const auto& d : kSegmented) check_segments(kernel, random_options(d[0], d[1], d[2], d[3], seed++));
+  check_row_alone(kernel, seed++);
   if (!std::strcmp(of.cell, "lstm")) check_chunks(kernel, seed++);  // it has two states
 }
 }  // namespace
