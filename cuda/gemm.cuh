@@ -9,8 +9,8 @@
 //   epilogue(row, column, sums[kGates][2], count)   for columns column, column + 1, of which `count` exist; row < M.
 //          Each (row, column) is given to one thread once; an epilogue may therefore read and write C in place.
 //          With Epilogue::kStarts, start(...) with the same arguments sets what the sums begin from, else 0.
-//   order  Tiles of k are dealt in turn to gridDim.z parts, and each part is one chain over its tiles, whatever M, N and
-//          the grid are. There is no atomic.
+//   order  Tiles of k are dealt in turn to gridDim.z parts, and each part is one chain over its tiles, whatever M, N
+//          and the grid are. There is no atomic.
 //
 // A ring of kStages tiles in shared memory: while one is multiplied the next ones travel by cp.async. One
 // __syncthreads a tile is enough: after it, tile i has arrived for all threads and tile i - 1 is read by none, so

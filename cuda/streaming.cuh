@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The loop over time by one launch a step, for weights of any size:
 //
-//   forward    sums = h_{s-1} W_hh^T with all gates of a unit in one lane; the epilogue adds what the input product left
-//              in the slots, runs the cell in registers, and writes states, y and saved
+//   forward    sums = h_{s-1} W_hh^T with all gates of a unit in one lane; the epilogue adds what the input product
+//              left in the slots, runs the cell in registers, and writes states, y and saved
 //   backward   sums = dG_{s+1} W_hh; the epilogue adds dy and runs the cell's backward: saved becomes dpre.
 //              The last step, which is the first to run, has K = 0: the same kernel, no sums
 //
 // The boundary of a launch is the only synchronisation. Step s reads what step s - 1 wrote at another place, and each
-// (b, j) of the slots and of the carried gradients belongs to one thread. Rows join at their last step, and where a reset
-// cuts, the epilogue takes 0 for the sums and the states. The host reads nothing of the device.
+// (b, j) of the slots and of the carried gradients belongs to one thread. Rows join at their last step, and where a
+// reset cuts, the epilogue takes 0 for the sums and the states. The host reads nothing of the device.
 //
 // A cell without W_hh has no product, and no unit waits for another one: one launch runs all steps.
 #pragma once
