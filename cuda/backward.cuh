@@ -169,22 +169,23 @@ struct Backward {
 
   cudaError_t inputs() const {
     if (!args.dx.p) return cudaSuccess;
-    return product<Math, Large, true, false>(dG(kX, InOrder{}), Matrix<Scalar>(packed.W_ih, d.I),
+    return product<Math, Large, true, false>(dG(kX, InOrder{}), Matrix<Scalar>(packed.W_ih, input_ld<Scalar>(d)),
                                              {d.R, d.I, G * d.H, 0},
                                              ScatterRows<Real>{args.dx, tape.places, args.add_dx}, stream);
   }
 
-  // dG^T of the slots from `slot` on times rows of n columns
-  cudaError_t weight_product(int slot, const Scalar* rows, Index n, const Place* places, Real* parts) const {
+  // dG^T of the slots from `slot` on times rows of n columns, ld apart
+  cudaError_t weight_product(int slot, const Scalar* rows, Index n, Index ld, const Place* places, Real* parts) const {
     return product<Math, Large, false, false>(
-        dG(slot, LastFirst{d.R - 1, nullptr}), Matrix<Scalar, LastFirst>(rows, n, {d.R - 1, places}),
+        dG(slot, LastFirst{d.R - 1, nullptr}), Matrix<Scalar, LastFirst>(rows, ld, {d.R - 1, places}),
         {G * d.H, n, d.R, done}, GoOn<Real>{parts, G * d.H, n, done == 0}, stream, parts_of<Large>(G * d.H, n));
   }
 
   cudaError_t parameters() const {
     const auto& wanted = args.gradients;
-    if (wanted.W_ih) FR_TRY(weight_product(kX, tape.x, d.I, nullptr, scratch.W_ih));
-    if (Cell::kRecurrent && wanted.W_hh) FR_TRY(weight_product(kH, tape.operand_h(), d.H, tape.places, scratch.W_hh));
+    if (wanted.W_ih) FR_TRY(weight_product(kX, tape.x, d.I, input_ld<Scalar>(d), nullptr, scratch.W_ih));
+    if (Cell::kRecurrent && wanted.W_hh)
+      FR_TRY(weight_product(kH, tape.operand_h(), d.H, d.H, tape.places, scratch.W_hh));
     if (wanted.b_ih || wanted.b_hh)
       FR_TRY(column_chains(d.R, done, kPre * d.H, scratch.biases, BiasRow<Real>{tape.slots, S * d.H}, stream));
     if constexpr (kUnit > 0) {

@@ -78,6 +78,7 @@ struct Forward {
   const cudaStream_t stream;
   const Dims most;  // for which the tape has room
   const Dims d = args.dims;
+  const Index x_ld = input_ld<Scalar>(args.dims);
   const Walk walk{args.dims, args.steps};
   Carve<Real> scratch{args.scratch};
   Real* const exchange = scratch.take(exchange_size(most));
@@ -86,7 +87,7 @@ struct Forward {
 
   cudaError_t pass(bool first, bool last) const {
     FR_TRY(each(d.R, FindPlaces{walk, tape.places}, stream));
-    FR_TRY(each(d.R * d.I, GatherInputs<Real, Scalar>{args.x, tape.places, tape.x, d.I}, stream));
+    FR_TRY(each(d.R * d.I, GatherInputs<Real, Scalar>{args.x, tape.places, tape.x, d.I, x_ld}, stream));
     for (int q = 0; q < Cell::kState && first; ++q)
       FR_TRY(each(d.B * d.H, GatherStates<Real, Scalar>{walk, args.s0[q], tape.states[q], q ? nullptr : tape.h, d.H},
                   stream));
@@ -106,7 +107,7 @@ struct Forward {
         tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(), tape.places,
         Slots<Cell>::gate_of_x()};
     return product<Math, typename Math::LargeTile, true, true>(
-        Matrix<Scalar>(tape.x, d.I), Matrix<Scalar>(packed.W_ih, d.I), {d.R, G * d.H, d.I, 0}, store, stream);
+        Matrix<Scalar>(tape.x, x_ld), Matrix<Scalar>(packed.W_ih, x_ld), {d.R, G * d.H, d.I, 0}, store, stream);
   }
 
   cudaError_t loop() const {

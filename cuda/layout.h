@@ -4,13 +4,21 @@
 //
 //   slots   (R,S,H)   pre-activations, overwritten by saved, overwritten by dpre
 //   states  (B+R,H)   for each state of the cell: B initial rows, then the R rows, each after its step
-//   W_ih    (G*H,I)   rows in the order of the slots that x feeds, so that W_ih x has the layout of slots, and
+//   x       (R,I)     rows of the user, rounded; padded to 16 bytes, so that products copy them fast
+//   W_ih    (G*H,I)   rows padded alike, in the order of the slots that x feeds, so that W_ih x has the layout of slots, and
 //                     backward finds the rows of dG in one order with those of W_ih
 //   W_hh    (G*H,P)   in the order of the user, which is that of the slots that h feeds
 #pragma once
 #include "loop.h"
 #include "cells/slots.h"
 FR_NAMESPACE_BEGIN
+// Elements from row to row of x and W_ih; nobody reads the padding
+template <class Scalar>
+FR_FN Index input_ld(Dims d) {
+  constexpr Index n = 16 / sizeof(Scalar);
+  return (d.I + n - 1) / n * n;
+}
+
 // Small numbers by gate or slot, which kernels get as a value: an array in an argument cannot be indexed for free
 struct SlotOrder {
   unsigned digits = 0;
@@ -59,7 +67,7 @@ struct Packed {
   unsigned char* persistent;
   Packed(Dims d, Index persistent_bytes, Real* p) : carve{p} {
     constexpr int G = Cell::kGates;
-    W_ih = carve.template take_as<Scalar>(G * d.H * d.I);
+    W_ih = carve.template take_as<Scalar>(G * d.H * input_ld<Scalar>(d));
     W_hh = carve.template take_as<Scalar>(Cell::kRecurrent ? G * d.H * d.P : 0);
     bias_x = carve.take(G * d.H), bias_h = carve.take(G * d.H);
     unit = carve.take(Cell::kUnit * d.H);
@@ -76,13 +84,13 @@ struct Tape {
   Real *slots, *states[Cell::kState];
   Scalar* h = nullptr;  // states[0] as products multiply it; null where Scalar is Real
   Place* places;
-  Scalar* x;  // (R,I)
+  Scalar* x;
   Tape(Dims d, Real* p) : carve{p} {
     slots = carve.take(d.R * Cell::kSaved * d.H);
     for (Real*& state : states) state = carve.take((d.B + d.R) * d.H);
     if (kRounded && Cell::kRecurrent) h = carve.template take_as<Scalar>((d.B + d.R) * d.H);
     places = carve.template take_as<Place>(d.R);
-    x = carve.template take_as<Scalar>(d.R * d.I);
+    x = carve.template take_as<Scalar>(d.R * input_ld<Scalar>(d));
   }
   const Scalar* operand_h() const {
     if constexpr (kRounded) return h;

@@ -11,9 +11,10 @@ struct PackRows {
   Scalar* to;
   Index width, H;
   SlotOrder gates;  // of the slots
+  Index ld = width;  // of `to`
   FR_DEVICE void operator()(Index k) const {
     const Quotient row = divide(k, width), slot = divide(row.whole, H);
-    to[k] = round_to<Scalar>(from[(gates[slot.whole] * H + slot.rest) * width + row.rest]);
+    to[row.whole * ld + row.rest] = round_to<Scalar>(from[(gates[slot.whole] * H + slot.rest) * width + row.rest]);
   }
 };
 
@@ -44,7 +45,9 @@ cudaError_t pack_weights(Dims d, const Weights<const typename Math::Real>& w, co
   using Real = typename Math::Real;
   using Scalar = typename Math::Scalar;
   constexpr int G = Cell::kGates;
-  FR_TRY(each(G * d.H * d.I, PackRows<Real, Scalar>{w.W_ih, to.W_ih, d.I, d.H, Slots<Cell>::gate_of_x()}, stream));
+  FR_TRY(each(G * d.H * d.I,
+              PackRows<Real, Scalar>{w.W_ih, to.W_ih, d.I, d.H, Slots<Cell>::gate_of_x(), input_ld<Scalar>(d)},
+              stream));
   if (Cell::kRecurrent)
     FR_TRY(each(G * d.H * d.P, PackRows<Real, Scalar>{w.W_hh, to.W_hh, d.P, d.H, identity_order()}, stream));
   FR_TRY(each(G * d.H, PackBiases<Cell, Real>{w.b_ih, w.b_hh, to.bias_x, to.bias_h, d.H}, stream));

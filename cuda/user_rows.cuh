@@ -19,10 +19,10 @@ struct GatherInputs {
   Rows<const Real> from;
   const Place* places;
   Scalar* to;
-  Index I;
+  Index I, ld = I;
   FR_DEVICE void operator()(Index k) const {
     const Quotient row = divide(k, I);
-    to[k] = round_to<Scalar>(places[row.whole].at(from)[row.rest]);
+    to[row.whole * ld + row.rest] = round_to<Scalar>(places[row.whole].at(from)[row.rest]);
   }
 };
 

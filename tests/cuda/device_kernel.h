@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // A kernel of the device as one of the host (csrc/api.h), so that it runs what tests run with any kernel: each call
-// copies its arrays to memory of the device, of exactly their size, runs, and copies back. Fences between the rows of the user
-// travel with them; packed weights and tapes hold no address, so that their bytes may lie at the host in between.
+// copies its arrays to memory of the device, of exactly their size, runs, and copies back. Fences between the rows of
+// the user travel with them; packed weights and tapes hold no address, so that their bytes may lie at the host in
+// between.
 #pragma once
 #include <cuda_runtime_api.h>
 #include <memory>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Every cell in one arithmetic, -DFR_ARITHMETIC=f32, tf32, bf16, f16 or f64, against the reference of csrc/ over all
-// options of a call; the same bits without a tape, in a second run, and in segments. Prints a hash of all bits, which may
-// not depend on the schedule of threads. Arguments: names of the cells to test; none: all.
+// options of a call; the same bits without a tape, in a second run, in segments, and of a row alone. Prints a hash of
+// all bits, which may not depend on the schedule of threads. Arguments: names of the cells to test; none: all.
 #include "../../cuda/target.h"
 #include "device_kernel.h"
 #include "kernel_checks.h"
