@@ -106,8 +106,7 @@ extern "C" __attribute__((visibility("default"))) const fastrnn::DeviceLibrary* 
       zero,
       device_operations<float>(),
       device_operations<double>(),
-      {device_kernels_f32(), device_kernels_tf32(), device_kernels_bf16(), device_kernels_f16(),
-       device_kernels_f64()},
+      {device_kernels_f32(), device_kernels_tf32(), device_kernels_bf16(), device_kernels_f16(), device_kernels_f64()},
   };
   return &library;
 }
