@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MIT
+// The persistent loops of one cell in one arithmetic: all steps in one launch. What callers of them need to include.
+//
+// Sizes are in bytes. All follow from the dimensions and the current device, so that sizes asked for before a call are
+// right for it.
+#pragma once
+#include "../loop.h"
+#include "device/api.h"
+#if defined(__CUDACC__)
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#endif
+namespace fastrnn {
+
+template <class Scalar>
+struct PersistentKernel {
+  const char* cell;  // lstm
+  // Why a call cannot run so, in words, until the next question of this thread; null: it can. backward: whether both
+  // directions are wanted
+  const char* (*why_not)(Dims, bool backward, const StepControl<float>*, const StateMasks*);
+  Index (*packed_size)(Dims);  // of H alone; 0: no kernel is large enough
+  Status (*pack)(Dims, const float* W_hh, void* packed, Stream);  // W_hh (G*H,H)
+  Index (*exchange_size)(Dims);  // of LoopForward::exchange and LoopBackward::exchange, any content
+  // `deadlock`: a word of the device, set where a block waited for another one in vain (kDeadlock); never cleared. All
+  // results of such a call are void.
+  Status (*forward)(const LoopForward<float, Scalar>&, unsigned* deadlock, Stream);
+  Status (*backward)(const LoopBackward<float, Scalar>&, unsigned* deadlock, Stream);
+};
+
+// Of the cells of cells.def that run one phase a step, in its order
+template <class Scalar>
+struct PersistentKernels {
+  int count;
+  const PersistentKernel<Scalar>* cells;
+};
+
+#if defined(__CUDACC__)
+PersistentKernels<float> persistent_f32();
+PersistentKernels<__nv_bfloat16> persistent_bf16();
+PersistentKernels<__half> persistent_f16();
+#endif
+constexpr const char* kNotPersistentArithmetic = "persistent kernels multiply float32, bfloat16 and float16";
+
+}  // namespace fastrnn
