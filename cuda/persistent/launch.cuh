@@ -56,13 +56,14 @@ struct Limits {
   }
 };
 
-// Blocks of the kernel that run at a time, with so much shared memory each
+// Blocks of the kernel that run at a time, with so much shared memory each. One a multiprocessor: two would only share
+// its arithmetic, while the tiles that a group takes by turns hide each other's exchange as well.
 inline Status resident(const void* kernel, const Limits& limits, Index shared, int& blocks) {
   blocks = 0;
   if (shared > limits.shared) return cudaSuccess;
   Status status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
   if (!status) status = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, size_t(shared));
-  blocks *= limits.multiprocessors;
+  blocks = blocks ? limits.multiprocessors : 0;
   return status;
 }
 
