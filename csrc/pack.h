@@ -16,26 +16,9 @@
 // stride of gates, so that a product starts from either by the same address.
 #pragma once
 #include "api.h"
+#include "cells/slots.h"
 #include "gemm.h"
 FR_NAMESPACE_BEGIN
-template <class Cell>
-constexpr int first_slot(bool of_x) {
-  int first = Cell::kPre;
-  for (int g = 0; g < Cell::kGates; ++g) {
-    const int slot = of_x ? Cell::x_slot(g) : Cell::h_slot(g);
-    if (slot < first) first = slot;
-  }
-  return first;
-}
-
-// The gate whose row of W_ih (of_x) or W_hh feeds this slot; -1 where none does
-template <class Cell>
-constexpr int gate_of_slot(bool of_x, int slot) {
-  for (int g = 0; g < Cell::kGates; ++g)
-    if ((of_x ? Cell::x_slot(g) : Cell::h_slot(g)) == slot) return g;
-  return -1;
-}
-
 template <class Cell, class Vec, class E>
 struct Layout {
   using T = typename Vec::Scalar;

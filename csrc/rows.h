@@ -69,7 +69,7 @@ struct Walk {
 struct Cursor {
   const Walk& walk;
   Index row, step = 0, b = 0;
-  Cursor(const Walk& walk_, Index row_) : walk(walk_), row(row_) {
+  FR_FN Cursor(const Walk& walk_, Index row_) : walk(walk_), row(row_) {
     if (!walk.s.first) {
       step = walk.d.B ? row / walk.d.B : 0;
     } else {  // the last step that begins at or before the row

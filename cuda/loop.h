@@ -22,7 +22,7 @@ struct LoopForward {
   Real* states[kMaxState];  // (B+R,H): B initial ones, then of each row of the recurrence those after its step
   Scalar* h;  // (B+R,H) states[0] rounded, the initial ones too; null where Scalar is Real
   Rows<Real> y;  // of the user; written where a row takes part in a step
-  void* exchange;  // scratch of persistent kernels
+  void* exchange;  // scratch of the engine
 };
 
 template <class Real, class Scalar>
@@ -40,7 +40,7 @@ struct LoopBackward {
   // Out: of those that enter its first step, the product with W_hh included
   Real* dstates[kMaxState];
   const StepControl<Real>* control;  // of the host, with norms of the device; null: neither clipped nor measured
-  void* exchange;
+  void* exchange;  // scratch of the engine
 };
 
 }  // namespace fastrnn

@@ -6,7 +6,7 @@
 // of the user, tape, scratch, and the arrays inside Steps. Structs that they point to (StepControl, StateMasks) are of the
 // host. Work is put on a stream and not waited for. Sizes of buffers are counted in elements of T, as there.
 #pragma once
-#include "api.h"
+#include "../api.h"
 namespace fastrnn {
 
 using Stream = void*;  // a cudaStream_t; null: the default stream of the device

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// A call of one layer and direction:
+//
+//   x as compact rows of the recurrence, rounded    slots = W_ih x + b    the loop over time (plan.h)    final states
+//
+// The input product is one for all rows. In inference the same buffers lie in scratch.
+#pragma once
+#include "pack.cuh"
+#include "plan.h"
+#include "user_rows.cuh"
+FR_NAMESPACE_BEGIN
+// Sums of the input product, with biases and the constant input, into the slots that x feeds
+template <class Real>
+struct StoreSlots {
+  static constexpr int kGates = 1;
+  static constexpr bool kStarts = false;
+  Real* slots;  // the first one that x feeds, of row 0
+  Index ld, H, width;  // of a row of slots; of W_ih's rows
+  const Real* bias;  // (width)
+  const Real* constant;  // (B,width) of the user, in the order of gates
+  Index constant_rows;  // the first rows of R, to which it is added
+  const Place* places;
+  SlotOrder gates;
+  FR_DEVICE void operator()(Index row, Index column, const Real (&sums)[1][2], int count) const {
+    each_column(count, [&](int e) {
+      const Index c = column + e;
+      Real sum = sums[0][e] + bias[c];
+      if (row < constant_rows) sum += constant[places[row].user * width + gates[c / H] * H + c % H];
+      slots[row * ld + c] = sum;
+    });
+  }
+};
+
+template <class Cell, class Math>
+struct Forward {
+  using Real = typename Math::Real;
+  using Scalar = typename Math::Scalar;
+  using P = Plan<Cell, Math>;
+  static constexpr int G = Cell::kGates, S = Cell::kSaved, kX = Slots<Cell>::kX;
+
+  static Index exchange_size(Dims d) { return P::forward_exchange_size(d); }
+  static Index scratch_size(Dims d, bool training) {
+    Carve<Real> carve{nullptr};
+    carve.take(exchange_size(d));
+    return carve.used + (training ? 0 : Tape<Cell, Math>(d, nullptr).carve.used);
+  }
+
+  const ForwardArgs<Real>& args;
+  const Steps& host;
+  const cudaStream_t stream;
+  const Dims d = args.dims;
+  const Walk walk{args.dims, args.steps};
+  Carve<Real> scratch{args.scratch};
+  Real* const exchange = scratch.take(exchange_size(args.dims));
+  const Tape<Cell, Math> tape{args.dims, args.tape ? args.tape : args.scratch + scratch.used};
+  const Packed<Cell, Math> packed{args.dims, P::persistent_packed_size(args.dims), const_cast<Real*>(args.packed)};
+
+  cudaError_t begin() const {
+    FR_TRY(each(d.R, FindPlaces{walk, tape.places}, stream));
+    FR_TRY(each(d.R * d.I, GatherInputs<Real, Scalar>{args.x, tape.places, tape.x, d.I}, stream));
+    for (int q = 0; q < Cell::kState; ++q)
+      FR_TRY(each(d.B * d.H, GatherStates<Real, Scalar>{walk, args.s0[q], tape.states[q], q ? nullptr : tape.h, d.H},
+                  stream));
+    return cudaSuccess;
+  }
+
+  // Rows of the recurrence in the steps to which the constant input is added: they are the first ones
+  Index constant_rows() const {
+    const Index steps = args.constant ? args.constant_steps - args.steps.begin : 0;
+    return steps <= 0 ? 0 : Walk{d, host}.first(steps < d.T ? steps : d.T);
+  }
+
+  cudaError_t input_product() const {
+    const StoreSlots<Real> store{
+        tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(), tape.places,
+        Slots<Cell>::gate_of_x()};
+    return product<Math, typename Math::LargeTile, true, true>(
+        Matrix<Scalar>(tape.x, d.I), Matrix<Scalar>(packed.W_ih, d.I), {d.R, G * d.H, d.I, 0}, store, stream);
+  }
+
+  cudaError_t loop() const {
+    LoopForward<Real, Scalar> loop{
+        d,          args.steps, host,   packed.W_hh, packed.persistent, packed.bias_h, packed.unit,
+        tape.slots, {},         tape.h, args.y,      exchange};
+    for (int q = 0; q < Cell::kState; ++q) loop.states[q] = tape.states[q];
+    return P::forward(loop, stream);
+  }
+
+  cudaError_t end() const {
+    for (int q = 0; q < Cell::kState; ++q)
+      FR_TRY(each(d.B * d.H, ScatterStates<Real>{walk, tape.states[q], args.sT[q], d.H, true}, stream));
+    return clear_padding(walk, args.y, d.H, stream);
+  }
+
+  cudaError_t run() const {
+    FR_TRY(begin());
+    FR_TRY(input_product());
+    FR_TRY(loop());
+    return end();
+  }
+};
+FR_NAMESPACE_END
