@@ -38,7 +38,17 @@
 FR_NAMESPACE_BEGIN
 namespace persistent {
 
-enum class Bug { none, flag_first, one_buffer, no_acquire, no_release, no_wait, no_barrier, no_slice_barrier, lost_flag };
+enum class Bug {
+  none,
+  flag_first,
+  one_buffer,
+  no_acquire,
+  no_release,
+  no_wait,
+  no_barrier,
+  no_slice_barrier,
+  lost_flag
+};
 constexpr Bug kBug = Bug::FR_BUG;
 
 constexpr int kFlagStride = 32;  // words: each flag has a 128-byte line of its own
@@ -77,15 +87,12 @@ struct Exchange {
     unsigned value;
     if constexpr (kBug == Bug::no_acquire)
       asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
-    else
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
+    else asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(value) : "l"(p) : "memory");
     return value;
   }
   static FR_DEVICE void add(unsigned* p) {
-    if constexpr (kBug == Bug::no_release)
-      asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
-    else
-      asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
+    if constexpr (kBug == Bug::no_release) asm volatile("red.relaxed.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
+    else asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(p) : "memory");
   }
 };
 
@@ -123,8 +130,8 @@ FR_DEVICE bool fetch(const Exchange& exchange, int tile, Index version, const T*
   constexpr int kPiece = 16 / sizeof(T);
   const int row = threadIdx.x / 32;
   for (int k = threadIdx.x % 32 * kPiece; k < row_size; k += 32 * kPiece)
-    cp_async<16>(shared + row * shared_ld + k, from + Index(row) * row_size + k);
-  cp_async_commit();
+    copy_line_async(shared + row * shared_ld + k, from + Index(row) * row_size + k);
+  commit_copies();
   return true;
 }
 

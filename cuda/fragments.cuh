@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-// mma.sync m16n8k16 and the lane maps around it; cp.async; what a product multiplies: Bf16, F16 and F32.
+// mma.sync m16n8k16 and the lane maps around it, for weights that stay in registers: Operands of float, bfloat16, float16.
 //
 //   D (16 rows, 8 batch columns) += A (16,16) B (16,8)          lane = 4 g + q
 //   A  registers 0..3: rows g, g+8, g, g+8    k = 2q+{0,1} in 0 and 1, 2q+8+{0,1} in 2 and 3
@@ -14,16 +14,10 @@
 //   instead of scattered pairs. Then A and B are read from plain row-major memory, 16 bytes a load: no fragment order
 //   exists outside this file, and what blocks exchange is an ordinary matrix.
 //
-// Such a policy has: Storage (what is exchanged), store(float), kWords (registers of a row and chunk), kPadding (elements
-// after a row in shared memory, against bank conflicts), Weights<kRows, kChunks> with load(row) and
-// multiply(sums, rows in shared memory).
+// Operands<Scalar>: kWords (registers of a row and chunk), kPadding (elements after a row in shared memory, against bank
+// conflicts), Weights<kRows, kChunks> with load(row) and multiply(sums, rows in shared memory).
 #pragma once
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-#include "cells/cell.h"
-#ifndef FR_DEVICE
-#define FR_DEVICE __device__ __forceinline__
-#endif
+#include "ptx.cuh"
 #ifndef FR_UNROLL
 #define FR_UNROLL _Pragma("unroll")
 #endif
@@ -35,47 +29,21 @@ constexpr int kThreads = 256, kWarps = kThreads / 32, kTileRows = 8, kChunk = 32
 FR_DEVICE int lane_g() { return threadIdx.x % 32 / 4; }
 FR_DEVICE int lane_q() { return threadIdx.x % 4; }
 
-// 16 bytes go by L2, which is coherent; 4 bytes by L1, of what nobody writes during the launch
-template <int kBytes>
-FR_DEVICE void cp_async(void* shared, const void* global) {
-  static_assert(kBytes == 16 || kBytes == 4, "");
-  const unsigned to = unsigned(__cvta_generic_to_shared(shared));
-  if constexpr (kBytes == 16)
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
-  else
-    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(global) : "memory");
+// Exchanged numbers go by L2, which is coherent; single ones, which nobody writes during the launch, by L1
+FR_DEVICE void copy_float_async(float* to, const float* from) {
+  asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(shared_address(to)), "l"(from) : "memory");
 }
-FR_DEVICE void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-template <int kPending>
-FR_DEVICE void cp_async_wait() {
-  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
-}
+FR_DEVICE void copy_line_async(void* to, const void* from) { copy_async(to, from, 16); }
 
-FR_DEVICE void mma(__nv_bfloat16, float (&row0)[2], float (&row8)[2], const unsigned (&a)[4], unsigned b0,
-                   unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(row0[0]), "+f"(row0[1]), "+f"(row8[0]), "+f"(row8[1])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-FR_DEVICE void mma(__half, float (&row0)[2], float (&row8)[2], const unsigned (&a)[4], unsigned b0, unsigned b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(row0[0]), "+f"(row0[1]), "+f"(row8[0]), "+f"(row8[1])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-FR_DEVICE void round_to(float x, __nv_bfloat16& to) { to = __float2bfloat16_rn(x); }
-FR_DEVICE void round_to(float x, __half& to) { to = __float2half_rn(x); }
+FR_DEVICE void mma(__nv_bfloat16, float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_bf16(d, a, b); }
+FR_DEVICE void mma(__half, float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) { mma_f16(d, a, b); }
 
-// Operands of 16 bits and sums of float, on tensor cores
-template <class Storage_>
-struct TensorCores {
-  using Storage = Storage_;
+// 16 bits, on tensor cores
+template <class Scalar_>
+struct Operands {
+  using Scalar = Scalar_;
   static constexpr int kWords = 4;
   static constexpr int kPadding = 32;  // rows 64 bytes apart modulo 128: a quarter-warp of 16-byte loads hits all banks
-  static FR_DEVICE Storage store(float x) {
-    Storage rounded;
-    round_to(x, rounded);
-    return rounded;
-  }
 
   template <int kRows, int kChunks>
   struct Weights {
@@ -93,31 +61,28 @@ struct TensorCores {
     }
 
     // sums[s][c] = row s times batch column 2q + c. Two sets of sums: the latency of mma is longer than its issue.
-    FR_DEVICE void multiply(float (&sums)[kRows][2], const Storage* rows, int ld) const {
-      float odd[kRows][2] = {};
-      FR_UNROLL for (int s = 0; s < kRows; ++s) sums[s][0] = sums[s][1] = 0;
-      const Storage* const mine = rows + lane_g() * ld + 8 * lane_q();
+    FR_DEVICE void multiply(float (&sums)[kRows][2], const Scalar* rows, int ld) const {
+      float even[kRows / 2][4] = {}, odd[kRows / 2][4] = {};
+      const Scalar* const mine = rows + lane_g() * ld + 8 * lane_q();
       FR_UNROLL for (int c = 0; c < kChunks; ++c) {
-        const uint4 b = *reinterpret_cast<const uint4*>(mine + c * kChunk);
-        FR_UNROLL for (int m = 0; m < kRows / 2; ++m)
-          mma(Storage(), sums[2 * m], sums[2 * m + 1], a[2 * c][m], b.x, b.y);
-        FR_UNROLL for (int m = 0; m < kRows / 2; ++m)
-          mma(Storage(), odd[2 * m], odd[2 * m + 1], a[2 * c + 1][m], b.z, b.w);
+        const uint4 v = *reinterpret_cast<const uint4*>(mine + c * kChunk);
+        const unsigned first[2] = {v.x, v.y}, second[2] = {v.z, v.w};
+        FR_UNROLL for (int m = 0; m < kRows / 2; ++m) mma(Scalar(), even[m], a[2 * c][m], first);
+        FR_UNROLL for (int m = 0; m < kRows / 2; ++m) mma(Scalar(), odd[m], a[2 * c + 1][m], second);
       }
-      FR_UNROLL for (int s = 0; s < kRows; ++s) sums[s][0] += odd[s][0], sums[s][1] += odd[s][1];
+      FR_UNROLL for (int s = 0; s < kRows; ++s)
+        FR_UNROLL for (int c = 0; c < 2; ++c) sums[s][c] = even[s / 2][s % 2 * 2 + c] + odd[s / 2][s % 2 * 2 + c];
     }
   };
 };
-using Bf16 = TensorCores<__nv_bfloat16>;
-using F16 = TensorCores<__half>;
 
 // float32 with FFMA. A lane holds the same rows and columns as above, multiplies them with all 8 batch columns, and the
 // four lanes of a row then add up so that each keeps columns 2q and 2q+1: sums come out in the same lane map.
-struct F32 {
-  using Storage = float;
+template <>
+struct Operands<float> {
+  using Scalar = float;
   static constexpr int kWords = 8;
   static constexpr int kPadding = 0;  // eight lanes read one address, four addresses lie in different banks
-  static FR_DEVICE Storage store(float x) { return x; }
 
   template <int kRows, int kChunks>
   struct Weights {
@@ -133,7 +98,7 @@ struct F32 {
           }
     }
 
-    FR_DEVICE void multiply(float (&sums)[kRows][2], const Storage* rows, int ld) const {
+    FR_DEVICE void multiply(float (&sums)[kRows][2], const Scalar* rows, int ld) const {
       float all[kRows][kTileRows] = {};
       FR_UNROLL for (int c = 0; c < kChunks; ++c)
         FR_UNROLL for (int n = 0; n < kTileRows; ++n) {

@@ -6,10 +6,8 @@
 #pragma once
 #include "../loop.h"
 #include "device/api.h"
-#if defined(__CUDACC__)
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
-#endif
 namespace fastrnn {
 
 template <class Scalar>
@@ -34,11 +32,17 @@ struct PersistentKernels {
   const PersistentKernel<Scalar>* cells;
 };
 
-#if defined(__CUDACC__)
-PersistentKernels<float> persistent_f32();
-PersistentKernels<__nv_bfloat16> persistent_bf16();
-PersistentKernels<__half> persistent_f16();
-#endif
 constexpr const char* kNotPersistentArithmetic = "persistent kernels multiply float32, bfloat16 and float16";
 
 }  // namespace fastrnn
+
+// Each lives in the namespace of its arithmetic (target.h)
+#define FR_DECLARE_PERSISTENT(name, Scalar)                  \
+  namespace fastrnn {                                        \
+  inline namespace cuda_##name {                             \
+  PersistentKernels<Scalar> persistent_kernels_##name();     \
+  }                                                          \
+  }
+FR_DECLARE_PERSISTENT(f32, float)
+FR_DECLARE_PERSISTENT(bf16, __nv_bfloat16)
+FR_DECLARE_PERSISTENT(f16, __half)

@@ -28,11 +28,11 @@ template <class Cell, class Tile>
 struct Backward {
   static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, P = Cell::kPre;
   static constexpr int kH = first_slot<Cell>(false), kInputs = S + Q + 2;
-  using Storage = typename Tile::Storage;
-  using Call = BackwardCall<Storage>;
+  using Scalar = typename Tile::Scalar;
+  using Call = BackwardCall<Scalar>;
   struct Shared {
     typename Tile::Shared product;
-    alignas(16) Storage slice[kTileRows * G * Tile::kBlockUnits];
+    alignas(16) Scalar slice[kTileRows * G * Tile::kBlockUnits];
     float inputs[2][kInputs][kThreads];  // of this turn and the next one: saved, states before, memory after, dy
   };
   struct Kept {  // of a tile
@@ -54,7 +54,7 @@ struct Backward {
         unit(blockIdx.x * Tile::kBlockUnits + Tile::unit()), columns(gridDim.x * Tile::kBlockUnits) {}
 
   FR_DEVICE bool has_cell() const { return Tile::owns_cell() && unit < walk.d.H; }
-  FR_DEVICE Storage* rows_of(Index version, int tile) const {
+  FR_DEVICE Scalar* rows_of(Index version, int tile) const {
     return exchange_rows(call.buffers, version, tile, call.tiles, G * columns);
   }
   // Steps of the tile: those of its first row
@@ -67,7 +67,7 @@ struct Backward {
     for (int j = 0; tile_of(j) < call.tiles; ++j) begin_tile(j);
     __syncthreads();
     if (run_steps()) end();
-    cp_async_wait<0>();
+    wait_copies<0>();
   }
 
   FR_DEVICE void begin_tile(int j) {
@@ -108,10 +108,10 @@ struct Backward {
       copy(parity, S + Q, call.loop.states[Cell::kMemory] + after);
       copy(parity, S + Q + 1, kept[turn.j].rows.walk(walk).at(call.loop.dy, turn.s, Tile::row()) + unit);
     }
-    cp_async_commit();
+    commit_copies();
   }
   FR_DEVICE void copy(int parity, int input, const float* from) {
-    cp_async<4>(&shared.inputs[parity][input][threadIdx.x], from);
+    copy_float_async(&shared.inputs[parity][input][threadIdx.x], from);
   }
 
   // W_hh^T dG of step s; false where a peer is missing. The caller may have one group of cp.async under way after it.
@@ -122,7 +122,7 @@ struct Backward {
     if (!fetch(exchange, tile, version, rows_of(version, tile), G * columns, shared.product.rows, Tile::kSharedLd))
       return false;
     start_next();
-    cp_async_wait<1>();
+    wait_copies<1>();
     if (kBug != Bug::no_barrier) __syncthreads();
     Tile::multiply(weights, shared.product, dh);
     return true;
@@ -137,14 +137,14 @@ struct Backward {
       if (!product(turn.s + 1, turn.j, dh, start_next)) return false;
     } else {
       start_next();
-      cp_async_wait<1>();
+      wait_copies<1>();
       if (kBug != Bug::no_slice_barrier) __syncthreads();  // frees the slice, as the barriers of a fetch do
     }
     float dpre[P] = {};
     if (active) run_cell(dh[0], cut, parity, kept[turn.j], dpre);
     if (Tile::owns_cell()) FR_UNROLL for (int r = 0; r < G; ++r)
       shared.slice[(Tile::row() * G + r) * Tile::kBlockUnits + Tile::unit()] =
-          Tile::Math::store(active && !cut ? dpre[kH + r] : 0.f);
+          round_to<Scalar>(active && !cut ? dpre[kH + r] : 0.f);
     const Index version = length(turn.j) - 1 - turn.s;
     publish<G, Tile::kBlockUnits>(exchange, turn.tile(), shared.slice,
                                   rows_of(version, turn.tile()) + blockIdx.x * Tile::kBlockUnits, columns);
@@ -169,7 +169,7 @@ struct Backward {
     const Index H = walk.d.H;
     FR_UNROLL for (int k = 0; k < P; ++k) {
       call.loop.slots[(row * S + k) * H + unit] = dpre[k];
-      if (call.loop.dG) call.loop.dG[(row * P + k) * H + unit] = Tile::Math::store(dpre[k]);
+      if (call.loop.dG) call.loop.dG[(row * P + k) * H + unit] = round_to<Scalar>(dpre[k]);
     }
   }
 
@@ -178,7 +178,7 @@ struct Backward {
     const Span rows = span_of(walk, 0);
     for (Turn turn{0, 0, rows}; turn.exists(); ++turn.j) {
       float dh[1];
-      if (!product(0, turn.j, dh, [] { cp_async_commit(); })) return;
+      if (!product(0, turn.j, dh, [] { commit_copies(); })) return;
       const int b = turn.first_row() + Tile::row();
       if (!has_cell() || b >= rows.active) continue;
       FR_UNROLL for (int q = 0; q < Q; ++q)

@@ -26,11 +26,11 @@ struct ForwardCall {
 template <class Cell, class Tile>
 struct Forward {
   static constexpr int G = Cell::kGates, Q = Cell::kState, kX = first_slot<Cell>(true), kH = first_slot<Cell>(false);
-  using Storage = typename Tile::Storage;
-  using Call = ForwardCall<Storage>;
+  using Scalar = typename Tile::Scalar;
+  using Call = ForwardCall<Scalar>;
   struct Shared {
     typename Tile::Shared product;
-    alignas(16) Storage slice[kTileRows * Tile::kBlockUnits];
+    alignas(16) Scalar slice[kTileRows * Tile::kBlockUnits];
     float pre[2][G][kThreads];  // W_ih x + b of this turn and the next one
   };
   struct Kept {  // of a tile
@@ -55,7 +55,7 @@ struct Forward {
   FR_DEVICE bool has_cell() const { return Tile::owns_cell() && unit < walk.d.H; }
   static constexpr FR_FN bool of_x(int slot) { return slot >= kX && slot < kX + G; }
   static constexpr FR_FN bool of_h(int slot) { return slot >= kH && slot < kH + G; }
-  FR_DEVICE Storage* rows_of(Index version, int tile) const {
+  FR_DEVICE Scalar* rows_of(Index version, int tile) const {
     return exchange_rows(call.buffers, version, tile, call.tiles, columns);
   }
 
@@ -64,7 +64,7 @@ struct Forward {
     load();
     for (int j = 0; tile_of(j) < call.tiles; ++j) begin_tile(j);
     run_steps();
-    cp_async_wait<0>();
+    wait_copies<0>();
   }
 
   FR_DEVICE void load() {
@@ -73,7 +73,7 @@ struct Forward {
     FR_UNROLL for (int slot = kH; slot < kH + G; ++slot) {
       if (of_x(slot)) continue;
       const bool biased = call.loop.bias_h && unit < walk.d.H;
-      bias[slot - kH] = biased ? call.loop.bias_h[gate_of_h_slot<Cell>(slot) * walk.d.H + unit] : 0.f;
+      bias[slot - kH] = biased ? call.loop.bias_h[gate_of_slot<Cell>(false, slot) * walk.d.H + unit] : 0.f;
     }
   }
 
@@ -84,13 +84,13 @@ struct Forward {
     kept[j].rows.fill(walk, tile);
     FR_UNROLL for (int q = 0; q < Q; ++q)
       kept[j].state[q][threadIdx.x] = mine ? call.loop.states[q][b * walk.d.H + unit] : 0.f;
-    const Storage h = publish_h(0, tile, kept[j].state[0][threadIdx.x]);
+    const Scalar h = publish_h(0, tile, kept[j].state[0][threadIdx.x]);
     if (mine && call.loop.h) call.loop.h[b * walk.d.H + unit] = h;
     if (kBug != Bug::no_slice_barrier) __syncthreads();  // in the loop the barriers of fetch free the slice
   }
 
-  FR_DEVICE Storage publish_h(Index version, int tile, float h) {
-    const Storage rounded = Tile::Math::store(h);
+  FR_DEVICE Scalar publish_h(Index version, int tile, float h) {
+    const Scalar rounded = round_to<Scalar>(h);
     if (Tile::owns_cell()) shared.slice[Tile::row() * Tile::kBlockUnits + Tile::unit()] = rounded;
     publish<1, Tile::kBlockUnits>(exchange, tile, shared.slice,
                                   rows_of(version, tile) + blockIdx.x * Tile::kBlockUnits, columns);
@@ -116,9 +116,9 @@ struct Forward {
     const int b = turn.first_row() + Tile::row();
     if (has_cell() && b < turn.rows.active) {
       const float* const from = call.loop.slots + ((turn.rows.first + b) * Cell::kSaved + kX) * walk.d.H + unit;
-      FR_UNROLL for (int r = 0; r < G; ++r) cp_async<4>(&shared.pre[parity][r][threadIdx.x], from + r * walk.d.H);
+      FR_UNROLL for (int r = 0; r < G; ++r) copy_float_async(&shared.pre[parity][r][threadIdx.x], from + r * walk.d.H);
     }
-    cp_async_commit();
+    commit_copies();
   }
 
   // False where a peer is missing
@@ -130,13 +130,13 @@ struct Forward {
     if (!fetch(exchange, tile, turn.s, rows_of(turn.s, tile), columns, shared.product.rows, Tile::kSharedLd))
       return false;
     prefetch(next, parity ^ 1);
-    cp_async_wait<1>();
+    wait_copies<1>();
     if (kBug != Bug::no_barrier) __syncthreads();
     float sums[G], state[Q], saved[Cell::kSaved];
     Tile::multiply(weights, shared.product, sums);
     FR_UNROLL for (int q = 0; q < Q; ++q) state[q] = kept[turn.j].state[q][threadIdx.x];
     if (active) run_cell(sums, cut, parity, state, saved);
-    const Storage h = publish_h(turn.s + 1, tile, state[0]);
+    const Scalar h = publish_h(turn.s + 1, tile, state[0]);
     if (!active) return true;
     FR_UNROLL for (int q = 0; q < Q; ++q) kept[turn.j].state[q][threadIdx.x] = state[q];
     rows.at(call.loop.y, turn.s, Tile::row())[unit] = state[0];
@@ -157,7 +157,7 @@ struct Forward {
   }
 
   // For backward and the products after the loop: row of R
-  FR_DEVICE void store(Index row, const float (&state)[Q], const float (&saved)[Cell::kSaved], Storage h) const {
+  FR_DEVICE void store(Index row, const float (&state)[Q], const float (&saved)[Cell::kSaved], Scalar h) const {
     const Index H = walk.d.H, at = (walk.d.B + row) * H + unit;
     FR_UNROLL for (int k = 0; k < Cell::kSaved; ++k)
       call.loop.slots[(row * Cell::kSaved + k) * H + unit] = saved[k];

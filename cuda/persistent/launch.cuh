@@ -13,17 +13,17 @@ FR_NAMESPACE_BEGIN
 namespace persistent {
 
 // The kernels of one cell, arithmetic and class of sizes
-template <class Cell, class Math, int kMaxH, int kMostUnits>
+template <class Cell, class Scalar, int kMaxH, int kMostUnits>
 struct Instance {
-  static constexpr Shape kForward = forward_shape(Cell::kGates, kMaxH, Math::kWords, kMostUnits);
-  static constexpr Shape kBackward = backward_shape(Cell::kGates, kMaxH, Math::kWords, kMostUnits);
+  static constexpr Shape kForward = forward_shape(Cell::kGates, kMaxH, Operands<Scalar>::kWords, kMostUnits);
+  static constexpr Shape kBackward = backward_shape(Cell::kGates, kMaxH, Operands<Scalar>::kWords, kMostUnits);
   static constexpr bool kExists = Cell::kRecurrent && kForward.units && kBackward.units;
 };
-template <class Cell, class Math, class Instance>
+template <class Cell, class Scalar, class Instance>
 struct Kernels {
   static constexpr Shape kF = Instance::kForward, kB = Instance::kBackward;
-  using ForwardTile = Tile<Math, Cell::kGates, kF.units, kF.split, kF.chunks>;
-  using BackwardTile = Tile<Math, 1, kB.units, kB.split, kB.chunks>;
+  using ForwardTile = Tile<Operands<Scalar>, Cell::kGates, kF.units, kF.split, kF.chunks>;
+  using BackwardTile = Tile<Operands<Scalar>, 1, kB.units, kB.split, kB.chunks>;
   using ForwardKernel = Forward<Cell, ForwardTile>;
   using BackwardKernel = Backward<Cell, BackwardTile>;
 };
@@ -102,10 +102,9 @@ Status launch(void (*kernel)(typename Kernel::Call), typename Kernel::Call& call
 }
 
 // What PersistentKernel offers, of one instance
-template <class Cell, class Math, class Instance>
+template <class Cell, class Scalar, class Instance>
 struct Loops {
-  using Scalar = typename Math::Storage;
-  using K = Kernels<Cell, Math, Instance>;
+  using K = Kernels<Cell, Scalar, Instance>;
   using ForwardTile = typename K::ForwardTile;
   using BackwardTile = typename K::BackwardTile;
 
@@ -129,8 +128,8 @@ struct Loops {
     pack_forward<Cell, ForwardTile><<<dim3(ForwardTile::kK / 32, narrow * Cell::kGates / 8), block, 0, on>>>(
         W_hh, H, static_cast<Scalar*>(packed));
     if (const Status status = cudaGetLastError()) return status;
-    pack_backward<Cell, BackwardTile><<<dim3(BackwardTile::kK / 32, (wide + 31) / 32), block, 0, on>>>(
-        W_hh, H, wide, backward_of(packed, d.H));
+    pack_backward<Cell, BackwardTile>
+        <<<dim3(BackwardTile::kK / 32, (wide + 31) / 32), block, 0, on>>>(W_hh, H, wide, backward_of(packed, d.H));
     return cudaGetLastError();
   }
   template <class Pointer>
@@ -162,8 +161,8 @@ struct Loops {
 
   // Whether the device can run it
   static const char* why_not(Dims d, bool backward) {
-    const char* const words = misfit<typename K::ForwardKernel>(forward_kernel<typename K::ForwardKernel>, d,
-                                                                Units<ForwardTile>(d.H).blocks);
+    const char* const words =
+        misfit<typename K::ForwardKernel>(forward_kernel<typename K::ForwardKernel>, d, Units<ForwardTile>(d.H).blocks);
     if (words || !backward) return words;
     return misfit<typename K::BackwardKernel>(backward_kernel<typename K::BackwardKernel>, d,
                                               Units<BackwardTile>(d.H).blocks);
@@ -176,32 +175,32 @@ struct Loops {
     Plan plan;
     int running = 0;
     Status status = Limits::ask(limits);
-    if (!status) status = resident(function, limits, sizeof(typename Kernel::Shared) + sizeof(typename Kernel::Kept), running);
+    if (!status)
+      status = resident(function, limits, sizeof(typename Kernel::Shared) + sizeof(typename Kernel::Kept), running);
     if (!status) status = plan_of<Kernel>(function, tiles_of(d), blocks, plan);
     if (status) return cudaGetErrorString(cudaError_t(status));
     if (running < blocks)
-      snprintf(words, sizeof words, "H %td is divided among %d blocks, but the %d multiprocessors of the device run %d at a time",
-               d.H, blocks, limits.multiprocessors, running);
+      snprintf(words, sizeof words,
+               "H %td is divided among %d blocks, but the %d multiprocessors of the device run %d at a time", d.H,
+               blocks, limits.multiprocessors, running);
     else if (d.B && !plan.groups)
-      snprintf(words, sizeof words, "a batch of %td rows needs more shared memory than the %d bytes of a block", d.B, limits.shared);
-    else
-      return nullptr;
+      snprintf(words, sizeof words, "a batch of %td rows needs more shared memory than the %d bytes of a block", d.B,
+               limits.shared);
+    else return nullptr;
     return words;
   }
 };
 
 // What PersistentKernel offers, of all classes
-template <class Cell, class Math>
+template <class Cell, class Scalar>
 struct Persistent {
-  using Scalar = typename Math::Storage;
-
   // Of the Loops of the first instance that is large enough; `none` where there is none
   template <class Result, class Visit>
   static Result visit(Index H, Result none, Visit&& of) {
 #define FR_CLASS(max_H, units)                              \
   if (H <= max_H) {                                         \
-    using Choice = Instance<Cell, Math, max_H, units>;      \
-    if constexpr (Choice::kExists) return of(Loops<Cell, Math, Choice>()); \
+    using Choice = Instance<Cell, Scalar, max_H, units>;      \
+    if constexpr (Choice::kExists) return of(Loops<Cell, Scalar, Choice>()); \
   }
 #include FR_CLASSES
 #undef FR_CLASS
@@ -209,7 +208,7 @@ struct Persistent {
   }
   static constexpr Index max_H() {
     Index most = 0;
-#define FR_CLASS(max_H, units) if (Instance<Cell, Math, max_H, units>::kExists) most = max_H;
+#define FR_CLASS(max_H, units) if (Instance<Cell, Scalar, max_H, units>::kExists) most = max_H;
 #include FR_CLASSES
 #undef FR_CLASS
     return most;
@@ -220,7 +219,8 @@ struct Persistent {
     if (!Cell::kRecurrent) return "the cell has no W_hh, so that its units need not wait for each other";
     if (masks) return "persistent kernels have no noise in the recurrence";
     if (control && backward) return "limits and norms of the gradients of each step need sums over all units of a row";
-    snprintf(words, sizeof words, "H %td is larger than %td, the most that persistent kernels hold in registers", d.H, max_H());
+    snprintf(words, sizeof words, "H %td is larger than %td, the most that persistent kernels hold in registers", d.H,
+             max_H());
     return visit(d.H, static_cast<const char*>(words), [&](auto loops) { return loops.why_not(d, backward); });
   }
   static Index packed_size(Dims d) {
@@ -236,7 +236,8 @@ struct Persistent {
     return visit(loop.dims.H, Status(kNotSupported), [&](auto loops) { return loops.forward(loop, deadlock, stream); });
   }
   static Status backward(const LoopBackward<float, Scalar>& loop, unsigned* deadlock, Stream stream) {
-    return visit(loop.dims.H, Status(kNotSupported), [&](auto loops) { return loops.backward(loop, deadlock, stream); });
+    return visit(loop.dims.H, Status(kNotSupported),
+                 [&](auto loops) { return loops.backward(loop, deadlock, stream); });
   }
 
   static constexpr PersistentKernel<Scalar> kernel(const char* cell) {

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
-// Compiled once for each arithmetic: FR_PERSISTENT is f32, bf16 or f16.
+// Compiled once for each arithmetic that persistent kernels have, with -DFR_ARITHMETIC=f32, bf16 or f16.
+#define FR_JOIN2(a, b) a##b
+#define FR_JOIN(a, b) FR_JOIN2(a, b)
+#define FR_ISA FR_JOIN(cuda_, FR_ARITHMETIC)
 #include "cells/cells.h"
 #include "launch.cuh"
-namespace fastrnn {
-namespace {
-namespace arithmetic {
-using f32 = persistent::F32;
-using bf16 = persistent::Bf16;
-using f16 = persistent::F16;
-}  // namespace arithmetic
-using Math = arithmetic::FR_PERSISTENT;
 
-constexpr PersistentKernel<Math::Storage> kCells[] = {
-#define FR_CELL(name, type) persistent::Persistent<type, Math>::kernel(#name),
+FR_NAMESPACE_BEGIN
+namespace {
+using f32 = float;
+using bf16 = __nv_bfloat16;
+using f16 = __half;
+using Scalar = FR_ARITHMETIC;
+
+constexpr PersistentKernel<Scalar> kCells[] = {
+#define FR_CELL(name, type) persistent::Persistent<type, Scalar>::kernel(#name),
 #define FR_STAGED_CELL(name, type)
 #include "cells/cells.def"
 #undef FR_CELL
@@ -20,7 +22,7 @@ constexpr PersistentKernel<Math::Storage> kCells[] = {
 };
 }  // namespace
 
-#define FR_JOIN(a, b) a##b
-#define FR_FUNCTION(arithmetic) FR_JOIN(persistent_, arithmetic)
-PersistentKernels<Math::Storage> FR_FUNCTION(FR_PERSISTENT)() { return {sizeof kCells / sizeof *kCells, kCells}; }
-}  // namespace fastrnn
+PersistentKernels<Scalar> FR_JOIN(persistent_kernels_, FR_ARITHMETIC)() {
+  return {sizeof kCells / sizeof *kCells, kCells};
+}
+FR_NAMESPACE_END

@@ -38,20 +38,20 @@ constexpr Shape backward_shape(int gates, int H, int words, int most_units) {
 }
 
 // kRowsPerUnit: rows of weights behind one unit, kGates in forward, 1 in backward
-template <class Math_, int kRowsPerUnit_, int kUnits_, int kSplit_, int kChunks_>
+template <class Operands_, int kRowsPerUnit_, int kUnits_, int kSplit_, int kChunks_>
 struct Tile {
-  using Math = Math_;
-  using Storage = typename Math::Storage;
+  using Operands = Operands_;
+  using Scalar = typename Operands::Scalar;
   static constexpr int kRowsPerUnit = kRowsPerUnit_, kUnits = kUnits_, kSplit = kSplit_, kChunks = kChunks_;
   static constexpr int kRows = kRowsPerUnit * kUnits, kMWarps = kWarps / kSplit;
   static constexpr int kBlockUnits = kMWarps * 8 * kUnits;
-  static constexpr int kPartK = kChunks * kChunk, kK = kSplit * kPartK, kSharedLd = kK + Math::kPadding;
+  static constexpr int kPartK = kChunks * kChunk, kK = kSplit * kPartK, kSharedLd = kK + Operands::kPadding;
   static_assert(kRows % 2 == 0, "an odd number of rows a unit needs two units a lane");
   static_assert(kWarps % kSplit == 0 && kSplit >= 2 * kUnits, "the parts must cover the cells");
 
-  using Weights = typename Math::template Weights<kRows, kChunks>;
+  using Weights = typename Operands::template Weights<kRows, kChunks>;
   struct Shared {
-    alignas(16) Storage rows[kTileRows * kSharedLd];
+    alignas(16) Scalar rows[kTileRows * kSharedLd];
     alignas(16) float sums[kWarps * kRows * 2 * 32];  // [part][group of rows][row][column][lane]
   };
 
@@ -65,16 +65,15 @@ struct Tile {
   static FR_DEVICE int row() { return 2 * lane_q() + part() % 2; }
 
   // From packed (columns * kRowsPerUnit, kK): see pack.cuh
-  static FR_DEVICE void load(Weights& weights, const Storage* packed) {
-    const Storage* const first =
-        packed + part() * kPartK +
-        Index(blockIdx.x * kBlockUnits + group() * kUnits * 8 + lane_g()) * kRowsPerUnit * kK;
+  static FR_DEVICE void load(Weights& weights, const Scalar* packed) {
+    const Scalar* const first = packed + part() * kPartK +
+                                Index(blockIdx.x * kBlockUnits + group() * kUnits * 8 + lane_g()) * kRowsPerUnit * kK;
     weights.load([&](int s) { return first + (s / kRowsPerUnit * 8 * kRowsPerUnit + s % kRowsPerUnit) * kK; });
   }
 
   // Columns that no block publishes must not hold NaN: their weights are 0. Once, before the first fetch.
   static FR_DEVICE void clear(Shared& shared) {
-    for (int i = threadIdx.x; i < kTileRows * kSharedLd; i += kThreads) shared.rows[i] = Math::store(0);
+    for (int i = threadIdx.x; i < kTileRows * kSharedLd; i += kThreads) shared.rows[i] = round_to<Scalar>(0.f);
     __syncthreads();
   }
 

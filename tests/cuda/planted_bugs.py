@@ -18,16 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 BUGS = re.search(r"enum class Bug \{ none, ([\w, ]+) \}", (ROOT / "cuda/exchange.cuh").read_text())
-FLAGS = (
-    "-cudart shared --no-compress -lineinfo -std=c++17 -O2 -gencode arch=compute_80,code=compute_80".split()
-)
+FLAGS = ["-cudart", "shared", "--no-compress", "-lineinfo", "-std=c++17", "-O2"]
+FLAGS += ["-gencode", "arch=compute_80,code=compute_80"]  # what the runtime reads is PTX
 CLASSES = ROOT / "tests/cuda/persistent_classes.def"
 
 
 def compile_to(build: Path, source: str, name: str, arithmetic: str, *defines: str) -> Path:
     to = build / f"{name}.o"
     include = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'cuda'}"]
-    command = ["nvcc", *FLAGS, *include, f"-DFR_PERSISTENT={arithmetic}", *defines, "-c", str(ROOT / source)]
+    command = ["nvcc", *FLAGS, *include, f"-DFR_ARITHMETIC={arithmetic}", *defines, "-c", str(ROOT / source)]
     subprocess.run([*command, "-o", str(to)], check=True)
     return to
 

@@ -13,13 +13,12 @@
 #include "persistent_reference.h"
 using namespace fastrnn;
 
-
-#define FR_JOIN(a, b) a##b
-#define FR_FUNCTION(arithmetic) FR_JOIN(persistent_, arithmetic)
+#define FR_JOIN2(a, b) a##b
+#define FR_JOIN(a, b) FR_JOIN2(a, b)
 
 template <class T>
 T scalar_of(PersistentKernels<T>);
-using Scalar = decltype(scalar_of(FR_FUNCTION(FR_PERSISTENT)()));
+using Scalar = decltype(scalar_of(FR_JOIN(persistent_kernels_, FR_ARITHMETIC)()));
 constexpr bool kWide = sizeof(Scalar) == 4, kBrain = std::is_same_v<Scalar, __nv_bfloat16>;
 
 static double widen(float x) { return x; }
@@ -82,7 +81,8 @@ struct Results {
   template <class T>
   void compare(const Doubles& want, const T* device) {
     const std::vector<T> got = read(device, want.size());
-    for (size_t k = 0; k < want.size(); ++k) compare(std::is_same_v<T, float> ? want[k] : Round()(want[k]), widen(got[k]));
+    for (size_t k = 0; k < want.size(); ++k)
+      compare(std::is_same_v<T, float> ? want[k] : Round()(want[k]), widen(got[k]));
   }
 };
 
@@ -117,7 +117,8 @@ struct Given {
 };
 
 template <class Cell>
-bool run_forward(const PersistentKernel<Scalar>& kernel, const Case& c, Reference<Cell, Round>& want, Results& results) {
+bool run_forward(const PersistentKernel<Scalar>& kernel, const Case& c, Reference<Cell, Round>& want,
+                 Results& results) {
   const Index H = c.d.H, rows = c.d.B + c.d.R;
   Given<Cell, LoopForward<float, Scalar>> given(kernel, c);
   auto& loop = given.loop;
@@ -142,7 +143,8 @@ bool run_forward(const PersistentKernel<Scalar>& kernel, const Case& c, Referenc
 }
 
 template <class Cell>
-bool run_backward(const PersistentKernel<Scalar>& kernel, const Case& c, Reference<Cell, Round>& want, Results& results) {
+bool run_backward(const PersistentKernel<Scalar>& kernel, const Case& c, Reference<Cell, Round>& want,
+                  Results& results) {
   constexpr int P = Cell::kPre, S = Cell::kSaved;
   const Index H = c.d.H;
   Given<Cell, LoopBackward<float, Scalar>> given(kernel, c);
@@ -196,9 +198,9 @@ bool run(const PersistentKernel<Scalar>& kernel, const Shape& shape, uint64_t se
 
 int main(int argc, char** argv) {
   const uint64_t seed = argc > 1 ? strtoull(argv[1], nullptr, 10) : 1;
-  const Shape shapes[] = {{1, 1, 1, false, false, false, 0, 0},   {2, 3, 17, false, false, true, 0, 0},
-                          {6, 8, 64, false, false, false, 0, 0},  {5, 20, 33, true, true, true, 0, 0},
-                          {3, 41, 24, true, true, false, 2, 1},   {3, 20, 48, false, true, false, 0, 1},
+  const Shape shapes[] = {{1, 1, 1, false, false, false, 0, 0},  {2, 3, 17, false, false, true, 0, 0},
+                          {6, 8, 64, false, false, false, 0, 0}, {5, 20, 33, true, true, true, 0, 0},
+                          {3, 41, 24, true, true, false, 2, 1},  {3, 20, 48, false, true, false, 0, 1},
                           {2, 12, 72, true, false, false, 0, 0}};
   bool good = true;
   int i = 0;
@@ -208,7 +210,7 @@ int main(int argc, char** argv) {
     int n = 0;
 #define FR_CELL(name, type)                                                                  \
   {                                                                                          \
-    const auto& kernel = FR_FUNCTION(FR_PERSISTENT)().cells[n++];                            \
+    const auto& kernel = FR_JOIN(persistent_kernels_, FR_ARITHMETIC)().cells[n++];                            \
     if (named(kernel)) good = run<type>(kernel, shape, seed, biased) && good;                \
   }
 #define FR_STAGED_CELL(name, type)
