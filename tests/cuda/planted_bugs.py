@@ -2,88 +2,69 @@
 """Plants one fault at a time in the protocol of cuda/exchange.cuh, and fails unless each is noticed.
 
 A fault is noticed by wrong numbers, by a report of a race, or by the watchdog. Without one the same runs must be clean.
-Needed: nvcc, and a folder with a libcudart.so.13 that runs PTX on the host under a schedule of threads that PTXEMU_SEED
-chooses, reports races, and where PTXEMU_WEAK=1 lets stores wait until a fence.
 
-    python planted_bugs.py RUNTIME BUILD [--arithmetic bf16]
+    python planted_bugs.py RUNTIME BUILD [bf16]     RUNTIME: as of schedules.py; needs nvcc
 """
 
-import argparse
-import itertools
-import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+from schedules import run, schedules
+
 ROOT = Path(__file__).parents[2]
-BUGS = re.search(r"enum class Bug \{ none, ([\w, ]+) \}", (ROOT / "cuda/exchange.cuh").read_text())
-FLAGS = ["-cudart", "shared", "--no-compress", "-lineinfo", "-std=c++17", "-O2"]
-FLAGS += ["-gencode", "arch=compute_80,code=compute_80"]  # what the runtime reads is PTX
+FLAGS = ["-cudart", "shared", "--no-compress", "-lineinfo", "-std=c++17", "-O2", "-gencode"]
+FLAGS += ["arch=compute_80,code=compute_80", f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'cuda'}"]
 CLASSES = ROOT / "tests/cuda/persistent_classes.def"
 
 
-def compile_to(build: Path, source: str, name: str, arithmetic: str, *defines: str) -> Path:
-    to = build / f"{name}.o"
-    include = [f"-I{ROOT / 'csrc'}", f"-I{ROOT / 'cuda'}"]
-    command = ["nvcc", *FLAGS, *include, f"-DFR_ARITHMETIC={arithmetic}", *defines, "-c", str(ROOT / source)]
-    subprocess.run([*command, "-o", str(to)], check=True)
-    return to
+def bugs() -> list[str]:
+    listed = re.search(r"enum class Bug \{([\s\w,]+)\}", (ROOT / "cuda/exchange.cuh").read_text())
+    assert listed, "cuda/exchange.cuh lists the faults that it can hold"
+    return [name.strip() for name in listed[1].split(",")]
 
 
-def run(program: Path, runtime: Path, seed: int, weak: int, blocks: int) -> dict[str, bool]:
-    """What noticed something in one run of the kernels of LSTMs."""
-    environment = {
-        **os.environ,
-        "LD_LIBRARY_PATH": str(runtime),
-        "PTXEMU_SEED": str(seed),
-        "PTXEMU_WEAK": str(weak),
-        "PTXEMU_RESIDENT": str(blocks),  # fewer blocks: groups that take several tiles by turns
-    }
-    done = subprocess.run(
-        [program, str(seed), "lstm"], env=environment, capture_output=True, text=True, timeout=600
-    )
-    seen = {
-        "wrong numbers": "WRONG" in done.stdout,
-        "races": "race" in done.stderr,
-        "watchdog": "DEADLOCK" in done.stdout,
-    }
-    if not any(seen.values()) and done.returncode:
-        sys.exit(f"{program.name} failed in a way of its own:\n{done.stdout}\n{done.stderr}")
-    return seen
+def noticed(program: Path, runtime: Path) -> dict[str, int]:
+    """In how many runs of the kernels of LSTMs something noticed a fault."""
+    counts = {"wrong numbers": 0, "races": 0, "watchdog": 0}
+    for schedule in schedules(2):
+        done = run(runtime, [str(program), "1", "lstm"], schedule)
+        counts["wrong numbers"] += "WRONG" in done.stdout
+        counts["races"] += "race" in done.stderr
+        counts["watchdog"] += "DEADLOCK" in done.stdout
+        if done.returncode not in (0, 1):
+            sys.exit(f"{program.name} failed in a way of its own:\n{done.stdout}\n{done.stderr}")
+    return counts
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    runtime, build = Path(sys.argv[1]), Path(sys.argv[2])
+    build.mkdir(parents=True, exist_ok=True)
+    flags = [*FLAGS, f"-DFR_ARITHMETIC={sys.argv[3] if len(sys.argv) > 3 else 'bf16'}"]
+    test, target = build / "test.o", build / "target.o"
+    subprocess.run(
+        ["nvcc", *flags, "-c", str(ROOT / "tests/cuda/test_persistent.cu"), "-o", str(test)], check=True
     )
-    parser.add_argument("runtime", type=Path)
-    parser.add_argument("build", type=Path)
-    parser.add_argument("--arithmetic", default="bf16", choices=["f32", "bf16", "f16"])
-    options = parser.parse_args()
-    options.build.mkdir(parents=True, exist_ok=True)
-    assert BUGS, "cuda/exchange.cuh lists the faults that it can hold"
-    test = compile_to(options.build, "tests/cuda/test_persistent.cu", "test", options.arithmetic)
-    missed = []
-    for bug in ["none", *BUGS[1].split(", ")]:
+    wrong = []
+    for bug in bugs():
         defines = [f"-DFR_BUG={bug}", "-DFR_MAX_POLLS=20000", f'-DFR_CLASSES="{CLASSES}"']
-        target = compile_to(options.build, "cuda/persistent/target.cu", bug, options.arithmetic, *defines)
-        program = options.build / f"planted_{bug}"
+        source = str(ROOT / "cuda/persistent/target.cu")
+        subprocess.run(["nvcc", *flags, *defines, "-c", source, "-o", str(target)], check=True)
+        program = build / f"planted_{bug}"
         subprocess.run(["nvcc", "-cudart", "shared", str(target), str(test), "-o", str(program)], check=True)
-        runs = [run(program, options.runtime, *how) for how in itertools.product((1, 2), (0, 1), (132, 5))]
-        counts = {what: sum(seen[what] for seen in runs) for what in runs[0]}
+        counts = noticed(program, runtime)
         print(
-            f"{bug}: of {len(runs)} runs " + ", ".join(f"{what} in {n}" for what, n in counts.items()),
+            f"{bug}: of {len(schedules(2))} runs",
+            ", ".join(f"{n} {what}" for what, n in counts.items()),
             flush=True,
         )
         if any(counts.values()) == (bug == "none"):
-            missed.append(bug)
-    print(
-        "not as it should be: " + ", ".join(missed)
-        if missed
-        else "all noticed, and the kernel as it is clean"
+            wrong.append(bug)
+    print("not as it should be:", *wrong) if wrong else print(
+        "all are noticed, and the kernel as it is is clean"
     )
-    return bool(missed)
+    return bool(wrong)
 
 
 if __name__ == "__main__":
