@@ -5,6 +5,7 @@
 // right for it.
 #pragma once
 #include "../loop.h"
+#include "cells/cells.h"
 #include "device/api.h"
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -35,6 +36,25 @@ struct PersistentKernels {
 constexpr const char* kNotPersistentArithmetic = "persistent kernels multiply float32, bfloat16 and float16";
 
 }  // namespace fastrnn
+
+FR_NAMESPACE_BEGIN
+template <class A, class B> constexpr bool kSame = false;
+template <class A> constexpr bool kSame<A, A> = true;
+
+// Where a cell stands in PersistentKernels; -1: it does not
+template <class Cell>
+constexpr int persistent_index() {
+  int n = 0;
+#define FR_CELL(name, type) \
+  if (kSame<Cell, type>) return n; \
+  ++n;
+#define FR_STAGED_CELL(name, type)
+#include "cells/cells.def"
+#undef FR_CELL
+#undef FR_STAGED_CELL
+  return -1;
+}
+FR_NAMESPACE_END
 
 // Each lives in the namespace of its arithmetic (target.h)
 #define FR_DECLARE_PERSISTENT(name, Scalar)                  \

@@ -84,8 +84,7 @@ struct Forward {
     kept[j].rows.fill(walk, tile);
     FR_UNROLL for (int q = 0; q < Q; ++q)
       kept[j].state[q][threadIdx.x] = mine ? call.loop.states[q][b * walk.d.H + unit] : 0.f;
-    const Scalar h = publish_h(0, tile, kept[j].state[0][threadIdx.x]);
-    if (mine && call.loop.h) call.loop.h[b * walk.d.H + unit] = h;
+    publish_h(0, tile, kept[j].state[0][threadIdx.x]);
     if (kBug != Bug::no_slice_barrier) __syncthreads();  // in the loop the barriers of fetch free the slice
   }
 

@@ -92,10 +92,10 @@ struct Reference {
   const Case& c;
   const bool biased;
   const Round round;
-  Doubles slots, states[Q], dpre, dstates[Q];
+  Doubles weights, slots, states[Q], dpre, dstates[Q];
 
   Index H() const { return c.d.H; }
-  double W(int g, Index j, Index k) const { return round(c.W_hh[size_t((g * H() + j) * H() + k)]); }
+  double W(int g, Index j, Index k) const { return weights[size_t((g * H() + j) * H() + k)]; }
   static double& at(Doubles& a, Index row, Index H, Index j) { return a[size_t(row * H + j)]; }
   double before(Index s, Index b, int q, Index j) {
     return c.walk.cut(s, b) ? 0 : at(states[q], c.walk.row_before(s) + b, H(), j);
@@ -108,6 +108,7 @@ struct Reference {
   }
 
   void forward() {
+    for (float w : c.W_hh) weights.push_back(round(w));
     slots.assign(c.slots.begin(), c.slots.end());
     for (int q = 0; q < Q; ++q) {
       states[q].assign(c.states[q].begin(), c.states[q].end());

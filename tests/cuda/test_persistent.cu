@@ -3,7 +3,7 @@
 // several groups. One line a cell, direction and shape, with a hash of the bits of all results, which may not depend on the
 // schedule of blocks. Fails on a wrong number, a failed launch, and a block that waits in vain.
 //
-//   test_persistent_f32 [seed] [part of a name]
+//   test_persistent_f32 [seed] [part of a name] [H]
 #include <cuda_runtime_api.h>
 #include <cinttypes>
 #include <cstdio>
@@ -125,7 +125,9 @@ bool run_forward(const PersistentKernel<Scalar>& kernel, const Case& c, Referenc
   loop.bias_h = want.biased ? given.device.copy(c.bias_h) : nullptr;
   loop.slots = given.device.copy(c.slots);
   for (int q = 0; q < Cell::kState; ++q) loop.states[q] = given.device.copy(c.states[q], rows * H);
-  if (!kWide) loop.h = given.device.template many<Scalar>(rows * H);
+  std::vector<Scalar> h;
+  for (float number : c.states[0]) h.push_back(Scalar(number));
+  if (!kWide) loop.h = given.device.copy(h, rows * H);
   const Floats untouched(c.dy.size(), 77.f);
   loop.y = {given.device.copy(untouched), c.step, c.row};
   if (!finish(kernel.cell, kernel.forward(loop, given.deadlock, nullptr), given.deadlock)) return false;
@@ -196,27 +198,28 @@ bool run(const PersistentKernel<Scalar>& kernel, const Shape& shape, uint64_t se
   }
 }
 
+template <class Cell>
+bool run_shapes(const std::vector<Shape>& shapes, uint64_t seed) {
+  const auto& kernel = FR_JOIN(persistent_kernels_, FR_ARITHMETIC)().cells[persistent_index<Cell>()];
+  bool good = true;
+  for (size_t i = 0; i < shapes.size(); ++i) good = run<Cell>(kernel, shapes[i], seed, i % 2 == 0) && good;
+  return good;
+}
+
 int main(int argc, char** argv) {
   const uint64_t seed = argc > 1 ? strtoull(argv[1], nullptr, 10) : 1;
-  const Shape shapes[] = {{1, 1, 1, false, false, false, 0, 0},  {2, 3, 17, false, false, true, 0, 0},
-                          {6, 8, 64, false, false, false, 0, 0}, {5, 20, 33, true, true, true, 0, 0},
-                          {3, 41, 24, true, true, false, 2, 1},  {3, 20, 48, false, true, false, 0, 1},
-                          {2, 12, 72, true, false, false, 0, 0}};
+  std::vector<Shape> shapes = {{1, 1, 1, false, false, false, 0, 0},  {2, 3, 17, false, false, true, 0, 0},
+                               {6, 8, 64, false, false, false, 0, 0}, {5, 20, 33, true, true, true, 0, 0},
+                               {3, 41, 24, true, true, false, 2, 1},  {3, 20, 48, false, true, false, 0, 1},
+                               {2, 12, 72, true, false, false, 0, 0}, {0, 5, 8, false, false, false, 1, 0},
+                               {3, 0, 8, false, false, false, 0, 0}};
+  if (argc > 3) shapes = {{3, 11, strtoll(argv[3], nullptr, 10), true, true, false, 0, 0}};
   bool good = true;
-  int i = 0;
-  for (const Shape& shape : shapes) {
-    const auto named = [&](const PersistentKernel<Scalar>& k) { return argc <= 2 || strstr(k.cell, argv[2]); };
-    const bool biased = i++ % 2 == 0;
-    int n = 0;
-#define FR_CELL(name, type)                                                                  \
-  {                                                                                          \
-    const auto& kernel = FR_JOIN(persistent_kernels_, FR_ARITHMETIC)().cells[n++];                            \
-    if (named(kernel)) good = run<type>(kernel, shape, seed, biased) && good;                \
-  }
+#define FR_CELL(name, type) \
+  if (argc <= 2 || strstr(#name, argv[2])) good = run_shapes<type>(shapes, seed) && good;
 #define FR_STAGED_CELL(name, type)
 #include "cells/cells.def"
 #undef FR_CELL
 #undef FR_STAGED_CELL
-  }
   return good ? 0 : 1;
 }
