@@ -1,32 +1,34 @@
 // SPDX-License-Identifier: MIT
-// The whole protocol between the blocks of a group. A group runs recurrences: each block owns some units, computes their
-// values of a step, and needs those of all units before its next step. Everything below is per tile of 8 batch rows:
-// tiles are independent recurrences that only share the blocks, so that one computes while the values of another travel.
+// The whole protocol between the blocks of a group. A group runs recurrences: each block owns some units, computes
+// their values of a step, and needs those of all units before its next step. Everything below is per tile of 8 batch
+// rows: tiles are independent recurrences that only share the blocks, so that one computes while the values of
+// another travel.
 //
-//   version v     forward: h after v steps (0: the initial h).   backward: dG of the (v+1)-th step from the tile's last.
+//   version v     forward: h after v steps (0: the initial h).  backward: dG of the step v before the tile's last.
 //   publish(v)    all threads put their values into `slice` (shared memory), block barrier; warp 0 stores the slice
 //                 with 16-byte stores, warp barrier; lane 0 adds 1 to the flag of the tile with RELEASE.
 //   fetch(v)      thread 0 reads the flag with ACQUIRE until it is at least (v + 1) * blocks, block barrier; then all
 //                 threads copy the rows to shared memory. One poller a block: 256 would queue at the L2 slice of the
 //                 flag. cp.async.cg reads through L2: L1 is not coherent, so no ld.ca, ld.nc or __ldg of these data.
 //
-// The flag only grows and a block adds to it once per version, in order, so (v + 1) * blocks means that every block has
-// published version v. Flags are zero before the launch. All blocks are resident: the launch is cooperative.
+// The flag only grows and a block adds to it once per version, in order, so (v + 1) * blocks means that every block
+// has published version v. Flags are zero before the launch. All blocks are resident: the launch is cooperative.
 //
 // Why the data of version v are complete:  stores of warp 0 -> __syncwarp -> release of lane 0 -> (reads-from, through
 // the adds of the other blocks, which continue the release sequence) -> acquire of thread 0 -> block barrier -> copy.
 //
-// Why TWO buffers, v & 1, are enough.  Block p overwrites version v-2 when it publishes v. Before that p has fetched
+// Why TWO buffers, v & 1, are enough. Block p overwrites version v-2 when it publishes v. Before that p has fetched
 // v-1, hence every peer had published v-1. A peer publishes v-1 after its block barrier, which follows the barrier
 // that ends its copy of v-2. So all reads of v-2 happen before the release of v-1, which happens before p's acquire
 // of v-1, which happens before p's stores. One buffer would need a second flag and a second round trip.
 //
-// Why tiles may end.  Rows are sorted by falling length, so whether a tile takes part in a step follows from the number of
-// rows that do: it is the same in all blocks, and none publishes or waits for what another skips.
+// Why tiles may end. Rows are sorted by falling length, so whether a tile takes part in a step follows from the
+// number of rows that do: it is the same in all blocks, and none publishes or waits for what another skips.
 //
-// Deadlock: a block waits only for versions that its peers publish without waiting for it. Should one be missing all the
-// same (a launch that is not cooperative, a fault in a peer), the waiting thread gives up after very many polls and says
-// so in a word of device memory; the block returns, and so do its peers, which look at the word while they wait.
+// Deadlock: a block waits only for versions that its peers publish without waiting for it. Should one be missing all
+// the same (a launch that is not cooperative, a fault in a peer), the waiting thread gives up after very many polls
+// and says so in a word of device memory; the block returns, and so do its peers, which look at the word while they
+// wait.
 #pragma once
 #include "fragments.cuh"
 #ifndef FR_BUG  // a fault of the protocol, planted by tests that require that it is noticed

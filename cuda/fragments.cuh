@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// mma.sync m16n8k16 and the lane maps around it, for weights that stay in registers: Operands of float, bfloat16, float16.
+// mma.sync m16n8k16 and the lane maps around it, for weights that stay in registers: Operands of float, bfloat16,
+// float16.
 //
 //   D (16 rows, 8 batch columns) += A (16,16) B (16,8)          lane = 4 g + q
 //   A  registers 0..3: rows g, g+8, g, g+8    k = 2q+{0,1} in 0 and 1, 2q+8+{0,1} in 2 and 3
@@ -7,15 +8,15 @@
 //   D  sums 0..3:      row g columns 2q,2q+1; row g+8 columns 2q,2q+1
 //
 // Two permutations, both free because they only rename what the registers of the weights hold:
-//   Rows. A lane owns rows g and g+8 of every m-tile: row s = 2m + half of its kRows. They are those of whole units, all
-//   rows of a unit together (s = u * rows_per_unit + row), so that a lane ends with whole units for batch columns 2q and
-//   2q+1. kRows must be even: an odd number of gates takes two units a lane.
+//   Rows. A lane owns rows g and g+8 of every m-tile: row s = 2m + half of its kRows. They are those of whole units,
+//   all rows of a unit together (s = u * rows_per_unit + row), so that a lane ends with whole units for batch columns
+//   2q and 2q+1. kRows must be even: an odd number of gates takes two units a lane.
 //   K. A sum does not care about order, so in each chunk of 32 columns lane q takes columns 8q ... 8q+7 (two k-tiles)
 //   instead of scattered pairs. Then A and B are read from plain row-major memory, 16 bytes a load: no fragment order
 //   exists outside this file, and what blocks exchange is an ordinary matrix.
 //
-// Operands<Scalar>: kWords (registers of a row and chunk), kPadding (elements after a row in shared memory, against bank
-// conflicts), Weights<kRows, kChunks> with load(row) and multiply(sums, rows in shared memory).
+// Operands<Scalar>: kWords (registers of a row and chunk), kPadding (elements after a row in shared memory, against
+// bank conflicts), Weights<kRows, kChunks> with load(row) and multiply(sums, rows in shared memory).
 #pragma once
 #include "ptx.cuh"
 #ifndef FR_UNROLL

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // Back-propagation through time of any recurrent cell of one phase, on the engine of forward.cuh.
 //
-//   fetch dG_{s+1} | inputs of the next turn start | dh = W_hh^T dG_{s+1} + dy_s (+ carried) | cell | publish dG_s | store
+//   fetch dG_{s+1} | inputs of the next turn start | W_hh^T dG_{s+1} + dy_s + carried | cell | publish dG_s | store
 //
 // K runs over the slots fed by h of all units, so a unit is ONE row of weights (W_hh transposed).
 //
 // What blocks exchange is a copy of dG in two buffers, as in forward, and not the dG that the products after the loop
-// read: that one has no padding, so that its rows begin at no multiple of 16 bytes, holds the slots that only x feeds as
-// well, and does not exist in float32. The copy stays in L2, and its rows are 0 where no gradient flows on: where the row
-// has not begun, and where a reset cuts it. The product then needs to know of neither.
+// read: that one has no padding, so that its rows begin at no multiple of 16 bytes, holds the slots that only x feeds
+// as well, and does not exist in float32. The copy stays in L2, and its rows are 0 where no gradient flows on: where
+// the row has not begun, and where a reset cuts it. The product then needs to know of neither.
 #pragma once
 #include "pack.cuh"
 #include "rows.cuh"

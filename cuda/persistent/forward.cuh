@@ -3,11 +3,11 @@
 //
 //   fetch h_{s-1} | W_ih x of the next turn starts | W_hh h_{s-1} | cell | publish h_s | store y, saved, states
 //
-// blockIdx = (block of the group, group). A block owns Tile::kBlockUnits units of all rows of its group's tiles, and takes
-// the tiles of a step by turns. What has to be fast stands between fetch and publish; what is stored for others comes
-// after it, in the shadow of the round trip. The thread of a cell keeps its states in floats, in a place of its own in
-// shared memory; only the h that is multiplied is rounded. W_ih x is copied by the thread that will use it (cp.async to
-// its own place: no barrier), one group AFTER the fetch of h, so that waiting for h never waits for it.
+// blockIdx = (block of the group, group). A block owns Tile::kBlockUnits units of all rows of its group's tiles, and
+// takes the tiles of a step by turns. What has to be fast stands between fetch and publish; what is stored for others
+// comes after it, in the shadow of the round trip. The thread of a cell keeps its states in floats, in a place of its
+// own in shared memory; only the h that is multiplied is rounded. W_ih x is copied by the thread that will use it
+// (cp.async to its own place: no barrier), one group AFTER the fetch of h, so that waiting for h never waits for it.
 #pragma once
 #include "pack.cuh"
 #include "rows.cuh"

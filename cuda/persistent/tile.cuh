@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MIT
-// The product inside a step, for forward and backward alike: 8 batch rows of kK numbers times the weights of this block.
+// The product inside a step, for forward and backward alike: 8 batch rows of kK numbers times the weights of this
+// block.
 //
-// Its eight warps are kMWarps groups of rows of weights times kSplit parts of K. A warp holds its weights in registers
-// for the whole sequence. Parts are added in shared memory, in one fixed order, and the CELLS are dealt out there: a lane
-// has 2 kUnits (unit, batch column) pairs, and part p of the split takes one of them, so that the epilogue uses as many
-// threads as there are cells: at 32 units and 8 rows every thread runs one.
+// Its eight warps are kMWarps groups of rows of weights times kSplit parts of K. A warp holds its weights in
+// registers for the whole sequence. Parts are added in shared memory, in one fixed order, and the CELLS are dealt out
+// there: a lane has 2 kUnits (unit, batch column) pairs, and part p of the split takes one of them, so that the
+// epilogue uses as many threads as there are cells: at 32 units and 8 rows every thread runs one.
 #pragma once
 #include "../exchange.cuh"
 FR_NAMESPACE_BEGIN

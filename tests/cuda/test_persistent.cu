@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-// Persistent loops of every cell against naive loops in double: lengths, resets, reversed rows, segments, several tiles and
-// several groups. One line a cell, direction and shape, with a hash of the bits of all results, which may not depend on the
-// schedule of blocks. Fails on a wrong number, a failed launch, and a block that waits in vain.
+// Persistent loops of every cell against naive loops in double: lengths, resets, reversed rows, segments, several
+// tiles and several groups. One line a cell, direction and shape, with a hash of the bits of all results, which may
+// not depend on the schedule of blocks. Fails on a wrong number, a failed launch, and a block that waits in vain.
 //
 //   test_persistent_f32 [seed] [part of a name] [H]
 #include <cuda_runtime_api.h>
