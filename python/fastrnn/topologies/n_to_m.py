@@ -16,8 +16,10 @@ from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import MODEL_KEYWORDS
 from ..readout import Readout
 from ..results import State
+from ..signatures import shows
 from .attention import Attention
 from .bridge import Bridge, copies
 from .context import CONTEXTS, Context
@@ -89,6 +91,7 @@ class NToM(Producer):
     True
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,

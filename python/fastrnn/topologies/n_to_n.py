@@ -17,7 +17,9 @@ from ..embedding import Embedding
 from ..feeds import Windows
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import MODEL_KEYWORDS
 from ..results import State
+from ..signatures import shows
 from ..training import Score
 from .crf_output import CrfOutput
 from .part import Part
@@ -80,6 +82,7 @@ class NToN(Reader):
     [(3,), (1,)]
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,
