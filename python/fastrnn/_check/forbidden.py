@@ -21,7 +21,7 @@ Pairs = tuple[tuple["int | None", "int | None"], ...]
 _Barred = npt.NDArray[np.bool_]
 
 
-def forbidden(value: Any, outputs: Any, crf: bool) -> Pairs:
+def forbidden_pairs(value: Any, outputs: Any, crf: bool) -> Pairs:
     """Pairs, or a matrix (K,K) of bools, as pairs in order, each once; and they leave some path."""
     if value is None:
         return ()

@@ -104,7 +104,7 @@ class NToN(Reader):
         own: dict[str, Any] = {"tie": True} if _check.flag("tie", tie) else {}
         if _check.crf_output(crf, activation, loss):
             own["crf"] = True
-        self._forbidden = _check.forbidden(forbidden, outputs, "crf" in own)
+        self._forbidden = _check.forbidden_pairs(forbidden, outputs, "crf" in own)
         if self._forbidden:
             own["forbidden"] = self._forbidden
         self._crf: CrfOutput | None = None
