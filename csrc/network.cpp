@@ -257,61 +257,11 @@ void Network<T>::read_tape(const Tape<T>& tape, T* cells, T* gates) const {
   }
 }
 
-// From the end, so that all segments but the first one are of that length, or a little longer where their rows must be
-// a multiple
-template <class T>
-std::vector<Index> Network<T>::segment_bounds(const Batch& batch, Index length) const {
-  std::vector<Index> bounds{batch.T};
-  while (bounds.back() > 0) {
-    Index begin = std::max(bounds.back() - length, Index(0));
-    while (begin > 0 && (batch.R - batch.rows_before(begin)) % kernel_.row_multiple) --begin;
-    bounds.push_back(begin);
-  }
-  std::reverse(bounds.begin(), bounds.end());
-  return bounds;
-}
-
-template <class T>
-Dims Network<T>::longest_segment(const Batch& batch, const std::vector<Index>& bounds) const {
-  Dims most = dims(batch, widest_input());
-  most.T = most.R = 0;
-  for (size_t k = 0; k + 1 < bounds.size(); ++k) {
-    most.T = std::max(most.T, bounds[k + 1] - bounds[k]);
-    most.R = std::max(most.R, batch.rows_before(bounds[k + 1]) - batch.rows_before(bounds[k]));
-  }
-  return most;
-}
-
-// Numbers of segments to try: some, up to one a step
-static Index next_count(Index count, Index most) {
-  return count < most ? std::min(most, count + std::max(Index(1), count / 16)) : most + 1;
-}
-
 template <class T>
 std::unique_ptr<Checkpoints<T>> Network<T>::plan(const Batch& batch, double budget) const {
-  const auto bytes = [](Index n) { return double(n) * sizeof(T); };
-  double inputs = bytes(batch.T * batch.B * shape_.I), whole = 0, state = 0;
-  for (int layer = 0; layer + 1 < layers(); ++layer) inputs += bytes(batch.T * batch.B * outputs(layer));
-  for (const Part& part : parts_) whole += bytes(kernel_.tape_size(dims(batch, part.inputs)));
-  for (int q = 0; q < kernel_.states; ++q) state += bytes(batch.B * width(q));
-  // gradients of the outputs of two layers below the last
-  inputs += bytes(std::min(2, layers() - 1) * batch.T * batch.B * widest_between());
-  if (inputs + whole <= budget) return nullptr;
-
-  double least = inputs + whole;
-  for (Index count = 2; count <= batch.T; count = next_count(count, batch.T)) {
-    std::vector<Index> bounds = segment_bounds(batch, (batch.T + count - 1) / count);
-    const Dims most = longest_segment(batch, bounds);
-    const double size =
-        inputs + state * double(bounds.size() - 1) * double(parts_.size()) + bytes(kernel_.tape_size(most)) + 2 * state;
-    least = std::min(least, size);
-    if (size > budget) continue;
-    std::vector<Index> rows;
-    for (Index bound : bounds) rows.push_back(batch.rows_before(bound));
-    return std::make_unique<Checkpoints<T>>(kernel_, most, std::move(bounds), std::move(rows), int(parts_.size()));
-  }
-  throw std::invalid_argument("max_workspace is " + std::to_string(Index(budget)) +
-                              " bytes, but this call needs at least " + std::to_string(Index(least)));
+  auto segments = plan_segments(*this, {kernel_.tape_size, sizeof(T), kernel_.row_multiple}, batch, budget);
+  if (!segments) return nullptr;
+  return std::make_unique<Checkpoints<T>>(kernel_, std::move(*segments), int(parts_.size()));
 }
 
 template class Network<float>;

@@ -100,8 +100,6 @@ class Network : public NetworkLayout {
   void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
   void mask_rows(const Tape<T>& tape, int layer, Rows<T> rows, Index begin, Index end) const;  // t B + b
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;
-  std::vector<Index> segment_bounds(const Batch& batch, Index length) const;
-  Dims longest_segment(const Batch& batch, const std::vector<Index>& bounds) const;
   static Rows<T> contiguous(const Buffer& buffer, const Batch& batch, Index width);
 
   const Kernel<T>& kernel_;

@@ -73,11 +73,11 @@ class NetworkLayout {
   const std::vector<Parameter>& layout() const { return layout_; }
   Index parameter_count() const { return parameter_count_; }
 
- protected:
   Index widest_input() const;
   Index widest_between() const;  // of the outputs of all layers but the last; 0 where there is one
   Dims dims(const Batch& batch, Index inputs) const { return batch.dims(inputs, shape_.H, shape_.P); }
 
+ protected:
   // Where the parameters of a part lie in a flat array of U
   template <class U>
   Weights<U> weights(int part, U* flat) const {

@@ -145,14 +145,14 @@ struct Backward {
     return host.first ? host.first[host.total] - host.first[end] : (host.total - end) * d.B;
   }
 
-  cudaError_t begin() const {
+  Status begin() const {
     if (!walk.last_segment()) return cudaSuccess;
     for (int q = 0; q < Cell::kState; ++q)
       FR_TRY(each(d.B * d.H, GatherStates<Real, Real>{walk, args.dsT[q], scratch.dstates[q], nullptr, d.H}, stream));
     return args.dx.p && !args.add_dx ? clear_padding(walk, args.dx, d.I, stream) : cudaSuccess;
   }
 
-  cudaError_t loop() const {
+  Status loop() const {
     LoopBackward<Real, Scalar> loop{
         d,  args.steps, host, packed.W_hh,  packed.persistent, packed.unit, tape.slots, kRounded ? scratch.dG : nullptr,
         {}, args.dy,    {},   args.control, scratch.exchange};
@@ -167,7 +167,7 @@ struct Backward {
     else return {tape.slots + slot * d.H, S * d.H, lines};
   }
 
-  cudaError_t inputs() const {
+  Status inputs() const {
     if (!args.dx.p) return cudaSuccess;
     return product<Math, Large, true, false>(dG(kX, InOrder{}), Matrix<Scalar>(packed.W_ih, input_ld<Scalar>(d)),
                                              {d.R, d.I, G * d.H, 0},
@@ -175,13 +175,13 @@ struct Backward {
   }
 
   // dG^T of the slots from `slot` on times rows of n columns, ld apart
-  cudaError_t weight_product(int slot, const Scalar* rows, Index n, Index ld, const Place* places, Real* parts) const {
+  Status weight_product(int slot, const Scalar* rows, Index n, Index ld, const Place* places, Real* parts) const {
     return product<Math, Large, false, false>(
         dG(slot, LastFirst{d.R - 1, nullptr}), Matrix<Scalar, LastFirst>(rows, ld, {d.R - 1, places}),
         {G * d.H, n, d.R, done}, GoOn<Real>{parts, G * d.H, n, done == 0}, stream, parts_of<Large>(G * d.H, n));
   }
 
-  cudaError_t parameters() const {
+  Status parameters() const {
     const auto& wanted = args.gradients;
     if (wanted.W_ih) FR_TRY(weight_product(kX, tape.x, d.I, input_ld<Scalar>(d), nullptr, scratch.W_ih));
     if (Cell::kRecurrent && wanted.W_hh)
@@ -196,7 +196,7 @@ struct Backward {
     return cudaSuccess;
   }
 
-  cudaError_t constant() const {
+  Status constant() const {
     if (!args.d_constant) return cudaSuccess;
     const ConstantGradient<Real> gradient{walk,
                                           tape.slots + kX * d.H,
@@ -210,7 +210,7 @@ struct Backward {
     return each(d.B * G * d.H, gradient, stream);
   }
 
-  cudaError_t end() const {
+  Status end() const {
     for (int q = 0; q < Cell::kState; ++q)
       FR_TRY(each(d.B * d.H, ScatterStates<Real>{walk, scratch.dstates[q], args.ds0[q], d.H, false}, stream));
     const Index rows = G * d.H, H = d.H;
@@ -230,7 +230,7 @@ struct Backward {
     return finish.total(args.sums);
   }
 
-  cudaError_t run() const {
+  Status run() const {
     FR_TRY(begin());
     FR_TRY(loop());
     FR_TRY(constant());

@@ -56,7 +56,7 @@ struct Forward {
   }
 
   // A whole call. Without a tape it is done in chunks, which hand their states on
-  static cudaError_t run(const ForwardArgs<Real>& args, const Steps& host, cudaStream_t stream) {
+  static Status run(const ForwardArgs<Real>& args, const Steps& host, cudaStream_t stream) {
     if (args.tape) return Forward{args, host, stream, args.dims}.pass(true, true);
     const Dims most = chunk(args.dims);
     Index s = 0;
@@ -85,7 +85,7 @@ struct Forward {
   const Tape<Cell, Math> tape{most, args.tape ? args.tape : args.scratch + scratch.used};
   const Packed<Cell, Math> packed{args.dims, P::persistent_packed_size(args.dims), const_cast<Real*>(args.packed)};
 
-  cudaError_t pass(bool first, bool last) const {
+  Status pass(bool first, bool last) const {
     FR_TRY(each(d.R, FindPlaces{walk, tape.places}, stream));
     FR_TRY(each(d.R * d.I, GatherInputs<Real, Scalar>{args.x, tape.places, tape.x, d.I, x_ld}, stream));
     for (int q = 0; q < Cell::kState && first; ++q)
@@ -102,7 +102,7 @@ struct Forward {
     return steps <= 0 ? 0 : Walk{d, host}.first(steps < d.T ? steps : d.T);
   }
 
-  cudaError_t input_product() const {
+  Status input_product() const {
     const StoreSlots<Real> store{
         tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(), tape.places,
         Slots<Cell>::gate_of_x()};
@@ -110,7 +110,7 @@ struct Forward {
         Matrix<Scalar>(tape.x, x_ld), Matrix<Scalar>(packed.W_ih, x_ld), {d.R, G * d.H, d.I, 0}, store, stream);
   }
 
-  cudaError_t loop() const {
+  Status loop() const {
     LoopForward<Real, Scalar> loop{
         d,          args.steps, host,   packed.W_hh, packed.persistent, packed.bias_h, packed.unit,
         tape.slots, {},         tape.h, args.y,      exchange};
@@ -119,13 +119,13 @@ struct Forward {
   }
 
   // The states at the end of each row become the initial ones
-  cudaError_t hand_on() const {
+  Status hand_on() const {
     for (int q = 0; q < Cell::kState; ++q) FR_TRY(each(d.B * d.H, HandOn<Real>{walk, tape.states[q], d.H}, stream));
     if (tape.h) FR_TRY(each(d.B * d.H, HandOn<Scalar>{walk, tape.h, d.H}, stream));
     return cudaSuccess;
   }
 
-  cudaError_t end() const {
+  Status end() const {
     for (int q = 0; q < Cell::kState; ++q)
       FR_TRY(each(d.B * d.H, ScatterStates<Real>{walk, tape.states[q], args.sT[q], d.H, true}, stream));
     return clear_padding(walk, args.y, d.H, stream);

@@ -169,13 +169,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 512 / Tile::kThreads)
 
 // parts > 1: the sums of each part go to the epilogue, which knows them by blockIdx.z
 template <class Math, class Tile, bool kAKFast, bool kBKFast, class A, class B, class Epilogue>
-cudaError_t product(const A& a, const B& b, const Extents& extents, const Epilogue& epilogue, cudaStream_t stream,
-                    int parts = 1) {
+Status product(const A& a, const B& b, const Extents& extents, const Epilogue& epilogue, cudaStream_t stream,
+               int parts = 1) {
   if (extents.M == 0 || extents.N == 0) return cudaSuccess;
   using Layout = ProductLayout<Math, Tile, kAKFast, kBKFast>;
   const auto kernel = product_kernel<Math, Tile, kAKFast, kBKFast, A, B, Epilogue>;
   if constexpr (Layout::kBytes > 48 * 1024) {  // what a kernel may have unasked
-    const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
+    const Status error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Layout::kBytes);
     if (error != cudaSuccess) return error;
   }
   const dim3 grid(static_cast<unsigned>(ceil_div(extents.M, Tile::kM)),

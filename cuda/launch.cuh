@@ -2,13 +2,7 @@
 // What every launch shares.
 #pragma once
 #include "ptx.cuh"
-// Returns the first error of the calls of a function
-#define FR_TRY(...)                                      \
-  do {                                                   \
-    const cudaError_t tried = (__VA_ARGS__);             \
-    if (tried != cudaSuccess) return tried;              \
-  } while (false)
-
+#include "status.h"
 FR_NAMESPACE_BEGIN
 constexpr int kThreads = 256;  // of kernels that do something to every element
 
@@ -34,7 +28,7 @@ __global__ void __launch_bounds__(kThreads) each_kernel(Index n, const F f) {
 
 // f: a struct with a device operator(), whose calls neither read nor write what others write
 template <class F>
-cudaError_t each(Index n, const F& f, cudaStream_t stream) {
+Status each(Index n, const F& f, cudaStream_t stream) {
   if (n <= 0) return cudaSuccess;
   constexpr Index most = 1 << 20;
   const Index blocks = (n + kThreads - 1) / kThreads;

@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <set>
+#include "deadlock.h"
 #include "status.h"
 namespace fastrnn {
 namespace {
@@ -74,7 +75,7 @@ Status stream(Stream* to) {
   return 0;
 }
 
-Status synchronize(Stream stream) { return Status(cudaStreamSynchronize(as_stream(stream))); }
+Status synchronize(Stream stream) { return synchronize_and_look(as_stream(stream)); }
 Status allocate(size_t bytes, void** memory, Stream stream) {
   return Status(cudaMallocAsync(memory, bytes, as_stream(stream)));
 }

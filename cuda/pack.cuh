@@ -3,6 +3,7 @@
 #pragma once
 #include "launch.cuh"
 #include "layout.h"
+#include "plan.h"
 FR_NAMESPACE_BEGIN
 // Rows in the order of slots, from those of gates
 template <class Real, class Scalar>
@@ -40,14 +41,15 @@ struct Copy {
 };
 
 template <class Cell, class Math>
-cudaError_t pack_weights(Dims d, const Weights<const typename Math::Real>& w, const Packed<Cell, Math>& to,
-                         cudaStream_t stream) {
+Status pack_weights(Dims d, const Weights<const typename Math::Real>& w, const Packed<Cell, Math>& to,
+                    cudaStream_t stream) {
   using Real = typename Math::Real;
   using Scalar = typename Math::Scalar;
   constexpr int G = Cell::kGates;
   FR_TRY(each(G * d.H * d.I,
               PackRows<Real, Scalar>{w.W_ih, to.W_ih, d.I, d.H, Slots<Cell>::gate_of_x(), input_ld<Scalar>(d)},
               stream));
+  if (Cell::kRecurrent) FR_TRY(Plan<Cell, Math>::pack(d, w.W_hh, to.persistent, stream));
   if (Cell::kRecurrent)
     FR_TRY(each(G * d.H * d.P, PackRows<Real, Scalar>{w.W_hh, to.W_hh, d.P, d.H, identity_order()}, stream));
   FR_TRY(each(G * d.H, PackBiases<Cell, Real>{w.b_ih, w.b_hh, to.bias_x, to.bias_h, d.H}, stream));

@@ -19,15 +19,15 @@ struct ReadRows {
 };
 
 template <class Cell, class Math>
-cudaError_t read_tape_rows(Dims d, Steps steps, const typename Math::Real* from, typename Math::Real* cells,
-                           typename Math::Real* gates, cudaStream_t stream) {
+Status read_tape_rows(Dims d, Steps steps, const typename Math::Real* from, typename Math::Real* cells,
+                      typename Math::Real* gates, cudaStream_t stream) {
   using Real = typename Math::Real;
   constexpr int G = Cell::kGates;
   const Walk walk{d, steps};
   const Tape<Cell, Math> tape(d, const_cast<Real*>(from));
   SlotOrder slots;
   for (int g = 0; g < G; ++g) slots.set(g, Cell::gate_slot(g));
-  const auto read = [&](const Real* at, Index ld, Index width, SlotOrder order, Real* to) -> cudaError_t {
+  const auto read = [&](const Real* at, Index ld, Index width, SlotOrder order, Real* to) -> Status {
     if (!to) return cudaSuccess;
     FR_TRY(clear_padding(walk, Rows<Real>{to, d.B * width, width}, width, stream));
     return each(d.R * width, ReadRows<Real>{at, ld, width, d.H, order, tape.places, d.B, to}, stream);

@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kChainRows* kChainColumns)
 }
 
 template <class Real, class Row>
-cudaError_t column_chains(Index R, Index offset, Index columns, Real* chains, const Row& row, cudaStream_t stream) {
+Status column_chains(Index R, Index offset, Index columns, Real* chains, const Row& row, cudaStream_t stream) {
   if (columns == 0) return cudaSuccess;
   const dim3 grid(static_cast<unsigned>((columns + kChainColumns - 1) / kChainColumns), kChains / kChainRows);
   column_chains_kernel<<<grid, kChainRows * kChainColumns, 0, stream>>>(R, offset, columns, chains, row);
@@ -99,14 +99,14 @@ struct Finish {
   int used = 0;
 
   template <class Sum>
-  cudaError_t add(Real* gradient, Index n, const Sum& sum) {
+  Status add(Real* gradient, Index n, const Sum& sum) {
     if (!gradient || n == 0) return cudaSuccess;
     const int blocks = finish_blocks(n);
     finish_kernel<<<blocks, kFinishThreads, 0, stream>>>(gradient, n, fresh, limit, sum, squares + used);
     used += blocks;
     return cudaGetLastError();
   }
-  cudaError_t total(GradientSums* to) const;
+  Status total(GradientSums* to) const;
 };
 
 static __global__ void __launch_bounds__(kFinishThreads)
@@ -124,7 +124,7 @@ static __global__ void __launch_bounds__(kFinishThreads)
 }
 
 template <class Real>
-cudaError_t Finish<Real>::total(GradientSums* to) const {
+Status Finish<Real>::total(GradientSums* to) const {
   total_kernel<<<1, kFinishThreads, 0, stream>>>(squares, used, to);
   return cudaGetLastError();
 }

@@ -10,11 +10,11 @@ inline cudaStream_t as_stream(Stream stream) { return static_cast<cudaStream_t>(
 // The status of a launch just made
 inline Status launched() { return static_cast<Status>(cudaGetLastError()); }
 
-// Leaves the function where a call failed
-#define FR_TRY(call)                                         \
-  do {                                                       \
-    const fastrnn::Status status_of_call = fastrnn::Status(call); \
-    if (status_of_call) return status_of_call;               \
+// Leaves a function with the first error of its calls
+#define FR_TRY(...)                                                   \
+  do {                                                                \
+    const fastrnn::Status tried = fastrnn::Status(__VA_ARGS__);       \
+    if (tried) return tried;                                          \
   } while (false)
 
 }  // namespace fastrnn

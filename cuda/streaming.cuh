@@ -244,7 +244,7 @@ struct Streaming {
     return Index(sizeof(StepNorms) / sizeof(Real)) * d.B * ((d.H + 1) / 2);
   }
 
-  static cudaError_t forward(const LoopForward<Real, Scalar>& loop, cudaStream_t stream) {
+  static Status forward(const LoopForward<Real, Scalar>& loop, cudaStream_t stream) {
     const Dims d = loop.dims;
     if constexpr (!Cell::kRecurrent) {
       return each(d.B * ((d.H + 1) / 2), UnitsForward<Cell, Real, Scalar>{loop}, stream);
@@ -261,7 +261,7 @@ struct Streaming {
     }
   }
 
-  static cudaError_t backward(const LoopBackward<Real, Scalar>& loop, cudaStream_t stream) {
+  static Status backward(const LoopBackward<Real, Scalar>& loop, cudaStream_t stream) {
     const Dims d = loop.dims;
     const Walk walk{d, loop.host};
     const Index last = last_step(walk);
@@ -314,7 +314,7 @@ struct Streaming {
     while (s >= 0 && !walk.active(s)) --s;
     return s;
   }
-  static cudaError_t run(const Backward& step, Index rows, cudaStream_t stream) {
+  static Status run(const Backward& step, Index rows, cudaStream_t stream) {
     const Dims d = step.loop.dims;
     if constexpr (!Cell::kRecurrent) {
       return each(d.B * ((d.H + 1) / 2), UnitsBackward<Cell, Real, Scalar>{step, 1}, stream);

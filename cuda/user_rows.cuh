@@ -82,7 +82,7 @@ struct ClearPadding {
 };
 
 template <class Real>
-cudaError_t clear_padding(const Walk& walk, Rows<Real> rows, Index n, cudaStream_t stream) {
+Status clear_padding(const Walk& walk, Rows<Real> rows, Index n, cudaStream_t stream) {
   if (!walk.s.lengths || !walk.last_segment()) return cudaSuccess;
   return each(walk.d.B * n, ClearPadding<Real>{walk, rows, n}, stream);
 }

@@ -48,6 +48,8 @@ def parse(made: argparse.ArgumentParser, argv: list[str] | None) -> argparse.Nam
     torch = importlib.util.find_spec("torch") is not None
     if args.compare_torch and not torch:
         made.error("--compare-torch needs the package torch, which is not installed")
+    if args.compare_torch is None and not torch:
+        print("without the same net in PyTorch beside it: torch is not installed", flush=True)
     args.compare_torch = torch if args.compare_torch is None else args.compare_torch
     if not args.plot.absolute().parent.is_dir():
         made.error(f"--plot {args.plot}: there is no folder {args.plot.parent}")

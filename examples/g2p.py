@@ -36,6 +36,7 @@ SPLIT_SEED = 0  # the split is part of the task: another seed of the network kee
 TEST, VALIDATION = 12000, 2670  # words
 EMBEDDING = 64  # of a letter, and of a phoneme
 LONGEST = 40  # phonemes
+SHOWN = 8  # words of the test, with what is said of them
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 CLIP = fastrnn.Clip(norm=1.0)
@@ -133,6 +134,14 @@ def errors(words: Pronunciations, spoken: Sequence[Sequence[str]]) -> Error:
 # ---- networks ----
 
 
+class Looks(NamedTuple):
+    """A word, a pronunciation, and where the decoder looked while it wrote that: (phonemes, letters)."""
+
+    word: str
+    phones: list[str]
+    weights: np.ndarray
+
+
 class Result(NamedTuple):
     """Losses by epoch of training and validation, what is said of the test, by the way of decoding, and seconds."""
 
@@ -141,6 +150,7 @@ class Result(NamedTuple):
     spoken: dict[str, list[list[str]]]
     seconds: float
     decoding: dict[str, float]
+    looks: Looks | None = None
 
 
 def new_network(task: Task, args: argparse.Namespace, **form: Any) -> fastrnn.NToM:
@@ -172,7 +182,16 @@ def train_ours(task: Task, args: argparse.Namespace) -> Result:
         found = model.decode(task.spelled(task.test), max_length=LONGEST, beam=beam, alpha=args.alpha)
         seconds[name] = time.perf_counter() - start
         spoken[name] = task.spoken(found.sequences)
-    return Result(history.loss, history.validation_loss, spoken, float(history.seconds.sum()), seconds)
+    looks, took = look(task, model), float(history.seconds.sum())
+    return Result(history.loss, history.validation_loss, spoken, took, seconds, looks)
+
+
+def look(task: Task, model: fastrnn.NToM) -> Looks:
+    """Of the longest of the words that are shown."""
+    word = max(list(task.test)[:SHOWN], key=len)
+    phones = task.test[word][0]
+    (weights,) = model.attention_weights(task.spelled([word]), [task.phones.encode(phones)])
+    return Looks(word, phones, weights)
 
 
 def train_torch(task: Task, args: argparse.Namespace) -> Result:
@@ -218,8 +237,8 @@ def by_length(words: Pronunciations, spoken: list[list[str]]) -> tuple[np.ndarra
 
 
 def draw(figure: Any, results: dict[str, Result], task: Task, contexts: dict[tuple[str, str], Error]) -> None:
-    """Learning curves, word errors by number of letters, and the contexts if they were compared."""
-    curves, letters, *rest = figure.subplots(1, 3 if contexts else 2)
+    """Learning curves, word errors by number of letters, where a word is looked at, and the contexts if compared."""
+    curves, letters, looked, *rest = figure.subplots(1, 4 if contexts else 3)
     for (name, result), (colour, width) in zip(results.items(), _command.CURVES):
         epochs, look = np.arange(1, len(result.training) + 1), {"color": colour, "linewidth": width}
         curves.plot(epochs, result.training, linestyle=":", label=f"{name}, training", **look)
@@ -229,6 +248,12 @@ def draw(figure: Any, results: dict[str, Result], task: Task, contexts: dict[tup
         lengths, wrong = by_length(task.test, spoken)
         letters.plot(lengths, 100 * wrong, marker=".", label=way)
     letters.set(xlabel="letters of the word", ylabel="words wrong, %", title="Test words", ylim=(0, None))
+    looks = results["fastrnn"].looks
+    assert looks is not None  # of our network
+    looked.imshow(looks.weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    looked.set_xticks(range(len(looks.word)), looks.word)
+    looked.set_yticks(range(len(looks.phones)), looks.phones)
+    looked.set(xlabel="letter that is looked at", ylabel="phoneme", title="Weights of the attention")
     for axes in rest:
         for number, to in enumerate(CONTEXT_TO):
             places = np.arange(len(CONTEXTS)) + 0.27 * (number - 1)
@@ -277,10 +302,10 @@ def main(argv: list[str] | None = None) -> dict[str, dict[str, Error]]:
             line = f"{error.phones:>10.2%}{error.words:>9.2%}{result.seconds:>13.1f}{result.decoding[way]:>13.2f}"
             print(f"{f'GRU {args.hidden}, {name}, {way}':<30}{line}")
     best = list(results["fastrnn"].spoken.values())[-1]
-    for (word, forms), said in list(zip(task.test.items(), best))[:8]:
+    for (word, forms), said in list(zip(task.test.items(), best))[:SHOWN]:
         print(f"  {word:<16}{' '.join(said)}{'' if said in forms else '   not ' + ' '.join(forms[0])}")
     contexts = compare_contexts(task, args) if args.compare_contexts else {}
-    size = (16 if contexts else 11, 4.5)
+    size = (21 if contexts else 16, 4.5)
     _command.save_figure(args.plot, size, lambda figure: draw(figure, results, task, contexts))
     _command.farewell(start)
     return found

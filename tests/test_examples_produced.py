@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from example_files import is_png, load_example
 
+command = load_example("_command")
 alphabets = load_example("_alphabet")
 dates = load_example("dates")
 digit_words = load_example("digit_words")
@@ -243,6 +244,16 @@ def test_words_wrong_by_number_of_letters():
     assert wrong.tolist() == [0.5]
 
 
+def test_what_is_looked_at_is_of_the_longest_word_that_is_shown():
+    task = g2p.make_task(dictionary(), test=30, validation=20)
+    model = g2p.new_network(task, argparse.Namespace(hidden=8, seed=0), attention="luong")
+    looks = g2p.look(task, model)
+    assert looks.word in list(task.test)[: g2p.SHOWN]
+    assert len(looks.word) == max(map(len, list(task.test)[: g2p.SHOWN]))
+    assert looks.phones == task.test[looks.word][0]
+    assert looks.weights.shape == (len(looks.phones), len(looks.word))
+
+
 def test_g2p_runs_and_compares_contexts(monkeypatch, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="the figure is drawn with matplotlib")
     monkeypatch.setattr(g2p, "load_words", dictionary)
@@ -281,6 +292,19 @@ def test_missing_data_say_what_to_install(package, extra, load, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(SystemExit, match=rf'pip install "\.\[examples-{extra}\]"'):
         load()
+
+
+def test_a_missing_torch_is_said(monkeypatch, capsys):
+    """Where nobody asked for it, and, as an error, where it is asked for."""
+    monkeypatch.setattr(command.importlib.util, "find_spec", lambda name: None)
+    made = command.parser("A test.", epochs=1, hidden=1, figure="none")
+    assert not command.parse(made, []).compare_torch
+    assert "torch is not installed" in capsys.readouterr().out
+    assert not command.parse(made, ["--no-compare-torch"]).compare_torch
+    assert not capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        command.parse(made, ["--compare-torch"])
+    assert "needs the package torch, which is not installed" in capsys.readouterr().err
 
 
 # ---- _torch_producers.py ----

@@ -8,6 +8,7 @@ import fastrnn
 import numpy as np
 import pytest
 from fastrnn import training
+from fastrnn.history import History
 from networks import CELLS, build, echo, make, snapshot, tagger
 
 
@@ -174,6 +175,16 @@ def test_progress_without_tqdm_is_silent(capsys, monkeypatch):
     monkeypatch.undo()
     tagger().fit(x, y, epochs=1, progress=False)
     assert capsys.readouterr() == ("", "")
+
+
+def test_the_repr_of_a_history_is_of_its_last_epoch():
+    curve = np.array([0.5, 0.123456])
+    whole = History(curve, 1 - curve, 2 * curve, None, curve, curve, np.array([1.25, 2.5]), curve)
+    assert (
+        repr(whole) == "History(epochs=2, loss=0.1235, accuracy=0.8765, validation_loss=0.2469, seconds=3.75)"
+    )
+    none = np.empty(0)
+    assert repr(History(none, None, None, None, none, none, none, none)) == "History(epochs=0)"
 
 
 def test_loop_knows_no_topology():

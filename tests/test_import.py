@@ -25,6 +25,7 @@ EAGER = {
     "fastrnn.results",
     "fastrnn.runtime",
     "fastrnn.shapes",
+    "fastrnn.signatures",
     "fastrnn.streaming",
 }
 

@@ -277,6 +277,17 @@ def test_a_copy_goes_on_where_the_optimizer_was(how):
         twin.update([mine], [gradient])
 
 
+def test_the_repr_makes_another_one_and_leaves_out_defaults(setting):
+    name, options = setting
+    optimizer = getattr(fastrnn, name)(**options)
+    again = eval(repr(optimizer), vars(fastrnn))
+    assert type(again) is type(optimizer)
+    assert again.settings() == optimizer.settings()
+    assert repr(getattr(fastrnn, name)(0.5)) == f"{name}(lr=0.5)"
+    optimizer.lr = 0.25
+    assert repr(optimizer).startswith(f"{name}(lr=0.25")
+
+
 def test_the_learning_rate_may_be_set_and_is_checked():
     optimizer, p = fastrnn.SGD(0.5), np.zeros(1)
     optimizer.lr = 2

@@ -397,6 +397,10 @@ def test_padding_is_not_what_the_end_follows(made):
 def test_lengths_name_what_they_are_of():
     refused(ValueError, ["lengths[2]", 9, "y"], n_to_m().fit, np.ones((3, 4), int), np.ones((3, 5), int),
             lengths=([1, 2, 3], [1, 2, 9]), epochs=1)  # fmt: skip
+    refused(ValueError, ["lengths[2]", 9, "y of shape (3, 5) has T=5"], n_to_m().evaluate, np.ones((3, 4), int),
+            np.ones((3, 5), int), lengths=([1, 2, 3], [1, 2, 9]))  # fmt: skip
+    refused(TypeError, ["lengths is [4, 5]", "pair of lists (lengths of x, lengths of y)"], n_to_m().evaluate,
+            np.ones((2, 4), int), np.ones((2, 5), int), lengths=[4, 5])  # fmt: skip
 
 
 def test_seeds_have_one_axis_of_entries():

@@ -31,17 +31,20 @@ def seeds(x):
     return np.stack([sequence[0] for sequence in x])
 
 
-def attend(w, query, memory):
-    """The context of a query: dot product, general, or additive where there is a v."""
+def look(w, query, memory):
+    """The weights of a query: dot product, general, or additive where there is a v."""
     if "v" in w:
         scores = torch.tanh(w["weight_q"] @ query + memory @ w["weight_m"].T) @ w["v"]
     else:
         scores = (memory @ w["weight_a"].T if "weight_a" in w else memory) @ query
-    return torch.softmax(scores, dim=0) @ memory
+    return torch.softmax(scores, dim=0)
 
 
-def decode(cell, hidden, part, tensors, y, states, constant, steps, end, attention=None):
-    """z (T,K) of one sequence and its targets, the true y fed back. attention: the memory, and whether h~ is fed."""
+def decode(cell, hidden, part, tensors, y, states, constant, steps, end, attention=None, looked=None):
+    """z (T,K) of one sequence and its targets, the true y fed back. attention: the memory, and whether h~ is fed.
+
+    looked: a list that gets the weights of each step.
+    """
     weights = theirs.of_part(tensors, part)
     layers = 1 + max(int(name.split("_l")[1][0]) for name in weights if "_l" in name)
     y = torch.tensor(np.append(y, end) if end is not None else y)
@@ -57,7 +60,8 @@ def decode(cell, hidden, part, tensors, y, states, constant, steps, end, attenti
         else:
             row = torch.zeros(0, dtype=DOUBLE)
         if "v" in looks:
-            seen = attend(looks, states[-1][0], attention[0])
+            weights_t = look(looks, states[-1][0], attention[0])
+            seen = weights_t @ attention[0]
             row = torch.cat([row, seen])
         elif feeds:
             row = torch.cat([row, out])
@@ -72,7 +76,10 @@ def decode(cell, hidden, part, tensors, y, states, constant, steps, end, attenti
             row = states[layer][0]
         if attention is not None:
             if "v" not in looks:
-                seen = attend(looks, row, attention[0])
+                weights_t = look(looks, row, attention[0])
+                seen = weights_t @ attention[0]
+            if looked is not None:
+                looked.append(weights_t)
             row = out = torch.tanh(looks["weight_c"] @ torch.cat([seen, row]) + looks["bias_c"])
         z.append(row @ tensors["readout.weight"].T + tensors["readout.bias"])
     return torch.stack(z) if z else torch.zeros(0, K, dtype=DOUBLE), y
@@ -135,25 +142,29 @@ def initial(arguments, tensors, c, finals):
     return list(zip(*columns))
 
 
+def translate(model, tensors, sequence, target, end, looked=None):
+    """z and targets of one pair."""
+    arguments = model.arguments
+    cell, hidden = arguments["cell"], arguments["hidden"]
+    rows = theirs.rows(tensors, sequence)
+    weights = theirs.of_part(tensors, "encoder")
+    h, finals = theirs.layers(cell, hidden, weights, rows, theirs.directions(arguments))
+    c = context(arguments, tensors, h, finals)
+    states = initial(arguments, tensors, c, finals)
+    constant = None if arguments["context_to"] == "state" else (c, tensors["context_input.weight"])
+    names = arguments["decoder_cell"], arguments["decoder_hidden"]
+    attention = (h, arguments["input_feeding"]) if arguments["attention"] else None
+    return decode(*names, "decoder", tensors, target, states, constant, 99, end, attention, looked)
+
+
 def n_to_m(cell="lstm", inputs="ids", activation="softmax", end=END, **options):
     end = end if activation == "softmax" else None
     options = {"seed": 1, "dtype": "float64", **options}
     model = fastrnn.NToM(cell, INPUTS[inputs], HIDDEN, K, activation=activation, end=end, **options)
     x, y = make(inputs, activation)
-    arguments = model.arguments
 
     def loss_of(tensors):
-        pairs = []
-        for sequence, target in zip(theirs.one_by_one(x), y):
-            rows = theirs.rows(tensors, sequence)
-            weights = theirs.of_part(tensors, "encoder")
-            h, finals = theirs.layers(cell, HIDDEN, weights, rows, theirs.directions(arguments))
-            c = context(arguments, tensors, h, finals)
-            states = initial(arguments, tensors, c, finals)
-            constant = None if arguments["context_to"] == "state" else (c, tensors["context_input.weight"])
-            names = arguments["decoder_cell"], arguments["decoder_hidden"]
-            looks = (h, arguments["input_feeding"]) if arguments["attention"] else None
-            pairs.append(decode(*names, "decoder", tensors, target, states, constant, 99, end, looks))
+        pairs = [translate(model, tensors, *pair, end) for pair in zip(theirs.one_by_one(x), y)]
         return loss_over(activation, pairs)
 
     return theirs.worst_error(model, x, y, loss_of)

@@ -41,6 +41,7 @@ struct PyDeviceTape {
   int device;
   std::vector<Index> widths;  // outputs of each layer
   bool used = false;
+  int segments = 1;
 
   // A copy (T,B,outputs) of a layer but the last, some of it dropped
   py::array output(int layer) const {
@@ -81,11 +82,10 @@ class PyDeviceNetwork {
     return py::array_t<T>(net_.parameter_count(), parameters_, memory_);
   }
 
-  // As PyNetwork::forward; workspace must be None
+  // As PyNetwork::forward
   py::tuple forward(const py::array& x, const py::object& states, const py::object& lengths, const py::object& reset,
                     py::array y, bool training, const std::optional<double>& workspace, const py::object& dropout,
                     const py::object& constant) {
-    if (workspace) throw std::invalid_argument("max_workspace does not work on CUDA yet");
     const Index steps = x.shape(0), B = x.shape(1);
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == B, "y does not match x");
@@ -101,8 +101,10 @@ class PyDeviceNetwork {
     {
       const Exposure exposure = exposed();
       const py::gil_scoped_release release;
+      if (tape && workspace) tape->tape.checkpoints = net_.plan(DeviceSession(device_), batch, *workspace);
       run_forward(batch, x_rows, s0, y_rows, sT, added, tape ? &tape->tape : nullptr, exposure);
     }
+    if (tape && tape->tape.checkpoints) tape->segments = tape->tape.checkpoints->segments();
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
 
@@ -153,7 +155,7 @@ class PyDeviceNetwork {
 
   // As PyNetwork::read_tape
   void read_tape(const PyDeviceTape<T>& tape, const py::object& cells, const py::object& gates) const {
-    require(owns(tape) && !tape.used, "no tape to read");
+    require(owns(tape) && !tape.used && !tape.tape.checkpoints, "no tape to read");
     const Index count = parts() * tape.tape.batch.T * tape.tape.batch.B * net_.shape().H;
     const auto find = [&](const py::object& given, Index n, const char* what) -> T* {
       if (given.is_none()) return nullptr;
@@ -288,7 +290,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
   py::class_<Tape>(m, tape_name)
       .def_readonly("used", &Tape::used)
       .def("output", &Tape::output, py::arg("layer"))
-      .def_property_readonly("segments", [](const Tape&) { return 1; })
+      .def_readonly("segments", &Tape::segments)
       .def_property_readonly("steps", [](const Tape& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const Tape& t) { return t.tape.batch.B; });
   py::class_<Net>(m, network_name)

@@ -74,6 +74,7 @@ void DeviceNetwork<T>::reserve(const DeviceSession& session, DeviceTape<T>& tape
   const Batch& batch = tape.batch;
   for (int layer = 0; layer + 1 < layers(); ++layer)
     tape.between.push_back(session.allocate<T>(batch.T * batch.B * outputs(layer)));
+  if (tape.checkpoints) return;
   for (const Part& part : parts_)
     tape.parts.push_back(session.allocate<T>(kernel_.tape_size(dims(batch, part.inputs))));
 }
@@ -82,8 +83,9 @@ template <class T>
 void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch, const DeviceBatch& rows,
                                const DeviceWeights& weights, Rows<const T> x, const T* const* s0, Rows<T> y,
                                T* const* sT, DeviceTape<T>* tape, DeviceConstant<T> constant) const {
-  const DeviceBuffer scratch =
-      session.allocate<T>(kernel_.forward_scratch_size(dims(batch, widest_input()), tape != nullptr));
+  const bool segmented = tape && tape->checkpoints;
+  const Dims most = segmented ? tape->checkpoints->most() : dims(batch, widest_input());
+  const DeviceBuffer scratch = session.allocate<T>(kernel_.forward_scratch_size(most, tape && !segmented));
   DeviceBuffer in_turn[2];  // inference: outputs of the layer at work and of the one before it
   for (int k = 0; !tape && k < std::min(2, layers() - 1); ++k)
     in_turn[k] = session.allocate<T>(batch.T * batch.B * widest_between());
@@ -111,7 +113,7 @@ void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch,
                            {},
                            {output.p + part.column, output.step, output.row},
                            {},
-                           tape ? tape->parts[number].template as<T>() : nullptr,
+                           tape && !segmented ? tape->parts[number].template as<T>() : nullptr,
                            scratch.as<T>(),
                            shape_.masked() ? &masks : nullptr,
                            number == 0 ? constant.p : nullptr,
@@ -123,8 +125,17 @@ void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch,
       call.args.s0[q] = from ? from + at * width(q) : nullptr;
       call.args.sT[q] = sT[q] + at * width(q);
     }
-    session.check(kernel_.forward(call, session.stream()), kernel_.id);
+    const auto run = [&] { run_forward(session, call); };
+    if (segmented) tape->checkpoints->forward(session, number, call.args, run);
+    else run();
   }
+}
+
+// Of the segment that the arguments name
+template <class T>
+void DeviceNetwork<T>::run_forward(const DeviceSession& session, DeviceForward<T>& call) const {
+  call.host.begin = call.args.steps.begin;
+  session.check(kernel_.forward(call, session.stream()), kernel_.id);
 }
 
 // Of what a layer reads, or of the gradient of that: drops some numbers within the lengths
@@ -145,7 +156,10 @@ template <class T>
 void DeviceNetwork<T>::backward(const DeviceSession& session, DeviceTape<T>& tape, const DeviceRequest<T>& request,
                                 double* sums) const {
   const Batch& batch = tape.batch;
-  const DeviceBuffer scratch = session.allocate<T>(kernel_.backward_scratch_size(dims(batch, widest_input())));
+  const Dims most = tape.checkpoints ? tape.checkpoints->most() : dims(batch, widest_input());
+  const DeviceBuffer scratch = session.allocate<T>(kernel_.backward_scratch_size(most));
+  if (tape.checkpoints)
+    tape.checkpoints->reserve(session, kernel_.tape_size(most), kernel_.forward_scratch_size(most, true));
   DeviceBuffer d_between[2];  // gradients of the outputs of the layer at work and of the one below it
   for (int k = 0; k < std::min(2, layers() - 1); ++k)
     d_between[k] = session.allocate<T>(batch.T * batch.B * widest_between());
@@ -181,7 +195,7 @@ void DeviceNetwork<T>::backward_layer(const DeviceSession& session, int layer, D
          tape.rows.steps(part.reversed),
          weights(int(number), static_cast<const T*>(tape.weights->flat.template as<T>())),
          layer ? read_only(contiguous(tape.between[size_t(layer) - 1], batch, part.inputs)) : tape.x_rows,
-         tape.parts[number].template as<T>(),
+         tape.checkpoints ? nullptr : tape.parts[number].template as<T>(),
          {d_output.p + part.column, d_output.step, d_output.row},
          {},
          d_input,
@@ -204,8 +218,26 @@ void DeviceNetwork<T>::backward_layer(const DeviceSession& session, int layer, D
       call.args.dsT[q] = request.dsT[q] ? request.dsT[q] + at * width(q) : nullptr;
       call.args.ds0[q] = request.ds0[q] + at * width(q);
     }
-    session.check(kernel_.backward(call, session.stream()), kernel_.id);
+    const auto run = [&] {
+      call.host.begin = call.args.steps.begin;
+      session.check(kernel_.backward(call, session.stream()), kernel_.id);
+    };
+    if (!tape.checkpoints) run();
+    else
+      tape.checkpoints->backward(number, call.args, call.packed, run, [&](const ForwardArgs<T>& args) {
+        DeviceForward<T> again{args, batch.steps(part.reversed)};
+        run_forward(session, again);
+      });
   }
+}
+
+template <class T>
+std::unique_ptr<SegmentStates<T, DeviceSession>> DeviceNetwork<T>::plan(const DeviceSession& session,
+                                                                        const Batch& batch, double budget) const {
+  auto segments = plan_segments(*this, {kernel_.tape_size, sizeof(T), kernel_.row_multiple}, batch, budget);
+  if (!segments) return nullptr;
+  return std::make_unique<SegmentStates<T, DeviceSession>>(session, kernel_.states, std::move(*segments),
+                                                           int(parts_.size()));
 }
 
 template <class T>

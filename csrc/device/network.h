@@ -3,6 +3,7 @@
 #pragma once
 #include <memory>
 #include <vector>
+#include "checkpoints.h"
 #include "network_layout.h"
 #include "session.h"
 namespace fastrnn {
@@ -44,7 +45,9 @@ struct DeviceTape {
   Rows<const T> x_rows = {};
   DeviceBuffer constant;
   Index constant_steps = 0;
-  std::vector<DeviceBuffer> parts, between;  // tape of each part; (T,B,outputs) of all layers but the last, masked
+  std::vector<DeviceBuffer> parts;  // tape of each part; none where there are checkpoints
+  std::unique_ptr<SegmentStates<T, DeviceSession>> checkpoints;
+  std::vector<DeviceBuffer> between;  // (T,B,outputs) of all layers but the last, masked
   bool learned_state = false;
 };
 
@@ -82,7 +85,11 @@ class DeviceNetwork : public NetworkLayout {
   void backward(const DeviceSession& session, DeviceTape<T>& tape, const DeviceRequest<T>& request, double* sums) const;
   Index sums_count() const { return 3 * (Index(parts_.size()) + (shape_.learn_state ? kernel_.states : 0)); }
 
-  // Of a tape before backward: cells (parts,T,B,H) and gates (parts,T,B,G*H), each an array or null
+  // As Network::plan
+  std::unique_ptr<SegmentStates<T, DeviceSession>> plan(const DeviceSession& session, const Batch& batch,
+                                                        double budget) const;
+
+  // Of a whole tape before backward: cells (parts,T,B,H) and gates (parts,T,B,G*H), each an array or null
   void read_tape(const DeviceSession& session, const DeviceTape<T>& tape, T* cells, T* gates) const;
 
  private:
@@ -91,6 +98,7 @@ class DeviceNetwork : public NetworkLayout {
   std::vector<DeviceBuffer> learned_states(const DeviceSession& session, const Batch& batch,
                                            const DeviceWeights& weights, const T* const* s0) const;
   void reserve(const DeviceSession& session, DeviceTape<T>& tape) const;
+  void run_forward(const DeviceSession& session, DeviceForward<T>& call) const;
   void backward_layer(const DeviceSession& session, int layer, DeviceTape<T>& tape, const DeviceRequest<T>& request,
                       Rows<const T> d_output, Rows<T> d_input, T* scratch, double* sums) const;
 

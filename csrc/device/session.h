@@ -12,6 +12,7 @@ class DeviceBuffer;
 // The calling thread uses the device while a session lives
 class DeviceSession {
  public:
+  using Buffer = DeviceBuffer;
   explicit DeviceSession(int device);  // on the thread's own stream
   DeviceSession(int device, Stream stream) : DeviceSession(device) { stream_ = stream; }
 

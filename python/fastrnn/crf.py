@@ -227,22 +227,35 @@ def _values(
     return values
 
 
+# What stands for minus infinity in the scores of a model, since the kernels take finite ones. No sum of other scores
+# outweighs it, so that a path with such a score is the best, or probable at all, only where there is no other one; and
+# scores of this size add up to no infinity in float32, as the kernels keep them relative to the largest at each step.
+FORBIDDEN = -1e30
+
+
 class Crf:
     """The scores of a model's CRF besides z: start (K,), transition (K,K) and end (K,).
+
+    Where they are forbidden, the scores are `FORBIDDEN`, whatever the parameters are, whose gradients there are 0.
 
     Args:
         tags: K.
         dtype: float32 or float64.
         rng: source of the initial U(-0.1, 0.1), as torchcrf; drawn in double and rounded.
+        forbidden: pairs (from, to), see _check/forbidden.py.
 
     Raises:
         ValueError: the sizes together cannot be addressed.
     """
 
-    def __init__(self, tags: int, dtype: np.dtype[Any], rng: np.random.Generator) -> None:
+    def __init__(
+        self, tags: int, dtype: np.dtype[Any], rng: np.random.Generator, forbidden: _check.Pairs = ()
+    ) -> None:
         _check.product(tags=tags, columns=tags + 2)
         self.flat: _Array = rng.uniform(-0.1, 0.1, tags * (tags + 2)).astype(dtype, copy=False)
         self._tags = tags
+        #: (K+1,K+1), None where nothing is forbidden
+        self.barred = _check.barred(forbidden, tags) if forbidden else None
 
     def parameters(self) -> dict[str, _Array]:
         """{"start": (K,), "transition": (K,K), "end": (K,)}, writable views."""
@@ -256,9 +269,25 @@ class Crf:
             "end": flat[K + K * K :],
         }
 
+    def _barred(self) -> _Array:
+        """(K(K+2),) which numbers of `flat` are forbidden."""
+        assert self.barred is not None
+        K = self._tags
+        return np.concatenate((self.barred[K, :K], self.barred[:K, :K].reshape(-1), self.barred[:K, K]))
+
+    def add_gradient(self, loss: Any, flat: _Array) -> None:
+        """Adds the gradients of `crf_gradients` to a buffer like `flat`."""
+        found = np.concatenate((loss.start, loss.transition.reshape(-1), loss.end))
+        if self.barred is not None:
+            found[self._barred()] = 0
+        flat += found
+
     def scores(self, z: _Array, lengths: npt.NDArray[np.int64] | None) -> CrfScores:
         """With z (T,B,K) of this dtype, dense, what the functions above take."""
         T, B, _ = z.shape
         steps = np.full(B, T, np.int64) if lengths is None else np.ascontiguousarray(lengths, np.int64)
-        own = self.parameters()
+        flat = self.flat
+        if self.barred is not None:
+            flat = np.where(self._barred(), self.flat.dtype.type(FORBIDDEN), self.flat)
+        own = self._views(flat)
         return CrfScores(z, own["start"], own["transition"], own["end"], steps)

@@ -98,6 +98,8 @@ class History:
         learning_rate: (epochs,) of the last update of the epoch.
         seconds: (epochs,) wall time of training, without validation, callbacks and checkpoints.
         steps_per_second: (epochs,) time steps (tokens) trained on a second, padding not counted.
+
+    Its repr tells of the last epoch, and of the seconds of all.
     """
 
     loss: _Curve
@@ -108,6 +110,16 @@ class History:
     learning_rate: _Curve
     seconds: _Curve
     steps_per_second: _Curve
+
+    def __repr__(self) -> str:
+        told = [f"epochs={len(self.loss)}"]
+        if len(self.loss):
+            curves = ("loss", "accuracy", "validation_loss", "validation_accuracy")
+            told += [
+                f"{name}={getattr(self, name)[-1]:.4g}" for name in curves if getattr(self, name) is not None
+            ]
+            told.append(f"seconds={self.seconds.sum():.3g}")
+        return f"History({', '.join(told)})"
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Any:
         """Draws the losses and, where there are any, the accuracies over epochs; validation dashed.

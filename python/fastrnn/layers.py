@@ -11,7 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import _check
+from .options import LAYER_KEYWORDS
 from .recurrent import Recurrent
+from .signatures import shows
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -65,6 +67,7 @@ class RNN(Recurrent):
     ((5, 2, 4), (1, 2, 4))
     """
 
+    @shows(LAYER_KEYWORDS)
     def __init__(
         self,
         input_size: int,
@@ -116,6 +119,7 @@ class LSTM(Recurrent):
         "lstm_layer_norm": (("norm_ih", 4), ("norm_hh", 4), ("norm_cell", 1), ("norm_cell_bias", 1)),
     }
 
+    @shows(LAYER_KEYWORDS)
     def __init__(
         self,
         input_size: int,
@@ -174,6 +178,7 @@ class GRU(Recurrent):
         "gru_layer_norm": (("norm_ih", 3), ("norm_hh", 3)),
     }
 
+    @shows(LAYER_KEYWORDS)
     def __init__(
         self,
         input_size: int,
@@ -220,6 +225,7 @@ class IndRNN(Recurrent):
         "indrnn_relu": (("weight_hh", 1),),
     }
 
+    @shows(LAYER_KEYWORDS)
     def __init__(
         self,
         input_size: int,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,6 +34,7 @@ class Optimizer(ABC):
     """What all optimizers share: the buffers they belong to and the number of updates.
 
     An optimizer can be copied and pickled with its state; the copy then belongs to the buffers of its first update.
+    Its repr shows the learning rate as it is now, and of the other settings those that are not the default.
 
     Attributes:
         steps: updates made so far.
@@ -57,6 +59,13 @@ class Optimizer(ABC):
     @lr.setter
     def lr(self, lr: float) -> None:
         self._lr = _check.number("lr", lr, 0.0)
+
+    def __repr__(self) -> str:
+        plain = {name: p.default for name, p in signature(type(self)).parameters.items() if name != "lr"}
+        shown = (
+            f"{name}={value!r}" for name, value in self.settings().items() if plain.get(name, self) != value
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def __getstate__(self) -> dict[str, Any]:
         """All but whom it belongs to."""
@@ -191,6 +200,9 @@ class Adam(Optimizer):
     Raises:
         TypeError: an argument is no number (betas: no pair).
         ValueError: an argument is out of its range.
+
+    >>> Adam(2e-3, betas=(0.9, 0.98))
+    Adam(lr=0.002, betas=(0.9, 0.98))
     """
 
     _decoupled = False

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _check
+from .signatures import of_options
 
 if TYPE_CHECKING:
     from .recurrent import Recurrent
@@ -116,6 +117,10 @@ DEFAULTS: Mapping[str, Any] = {
     "dtype": "float32",
     "seed": None,
 }
+
+
+# As `signatures.shows` takes them
+MODEL_KEYWORDS, LAYER_KEYWORDS = (of_options(kind, DEFAULTS) for kind in (ModelOptions, LayerOptions))
 
 
 def complete(owner: str, given: Mapping[str, Any]) -> dict[str, Any]:

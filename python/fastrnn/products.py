@@ -1,16 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Matrix products outside of the recurrence.
+"""Matrix products outside of the recurrence, on the register tile of the recurrent kernels.
 
-`product`, of rows with a matrix of parameters, runs on the register tile of the recurrent kernels: as fast as a BLAS or
-faster, and the bits of a row depend on nothing but the row, so that a sequence has the same results in every batch.
-
-`add_product`, over all rows, is left to NumPy's BLAS, on the calling thread alone where that is the better choice:
-OpenBLAS, which NumPy's wheels carry, gives a product of more than 2^18 multiplications to threads of its own. They spin
-while they wait for each other. Where cores are busy with other processes or with our own threads, or where a container
-sees more cores than it may use, a product of 50 microseconds was seen to take 16 milliseconds. So it is cut into pieces
-that stay below. Alone, a piece is as fast as its share of the whole; and the bits no longer depend on the number of
-threads of the BLAS. Where pieces would be too thin to be efficient, the product is large enough for threads, and is
-left whole.
+They are as fast as a BLAS or faster, and the bits of a row of `product` depend on nothing but the row, so that a
+sequence has the same results in every batch. A BLAS would also give large products to threads of its own, which spin
+while they wait for each other: where cores are busy with other processes, training a decoder with attention then took
+several times as long. The threads here are those of `fastrnn.set_num_threads`, and no number of them changes a bit.
 """
 
 from __future__ import annotations
@@ -24,8 +18,7 @@ from . import _core
 
 _Array = npt.NDArray[Any]
 
-_MOST = 2**18  # multiplications of a piece
-_THINNEST = 8  # rows of a piece
+_PIECE = 128  # rows that are added up one after the other: sums of all rows are as precise as a BLAS's
 
 
 def product(a: _Array, b: _Array) -> _Array:
@@ -40,10 +33,7 @@ def product(a: _Array, b: _Array) -> _Array:
 
 
 def add_product(out: _Array, a: _Array, b: _Array) -> None:
-    """out (K,H) += a^T b with a (N,K) and b (N,H), cut along N so far that pieces along K are not thin."""
-    rows = _MOST // (_THINNEST * b.shape[1])
-    if rows < 2 * _THINNEST:
-        rows = max(1, len(a))
-    for start in range(0, len(a), rows):
-        part = slice(start, start + rows)
-        out += a[part].T @ b[part]
+    """out (K,H) += a^T b with a (N,K) and b (N,H), the sums of pieces of N in their order."""
+    for start in range(0, len(a), _PIECE):
+        part = slice(start, start + _PIECE)
+        out += product(a[part].T, np.ascontiguousarray(b[part]))

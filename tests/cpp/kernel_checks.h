@@ -74,7 +74,7 @@ void check_segments_of(const fastrnn::Kernel<T>& kernel, KernelCase<T>& c, Shari
   }
   std::reverse(bounds.begin(), bounds.end());
   for (Index bound : bounds) rows.push_back(c.batch.rows_before(bound));
-  fastrnn::Checkpoints<T> checkpoints(kernel, c.dims(), bounds, rows, 1);
+  fastrnn::Checkpoints<T> checkpoints(kernel, {bounds, rows, c.dims()}, 1);
   KernelRun<T> run(kernel, c, sharing);
   const std::vector<Result<T>> got = run.forward(checkpoints);
   const check::Case threads("%td segments, %d threads", Index(bounds.size()) - 1, sharing.threads);

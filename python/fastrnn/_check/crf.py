@@ -34,10 +34,7 @@ def crf_scores(z: object, start: object, transition: object, end: object, given_
     pairs = _parameter("transition", transition, (K, K), scores)
     first = np.zeros(K, dtype) if start is None else _parameter("start", start, (K,), scores)
     last = np.zeros(K, dtype) if end is None else _parameter("end", end, (K,), scores)
-    try:
-        steps = lengths(given_lengths, T, B)
-    except ValueError as error:
-        raise ValueError(str(error).replace("x has", "z has")) from None
+    steps = lengths(given_lengths, T, B, of="z")
     if steps is None:
         steps = np.full(B, T, np.int64)
     bad = ~np.isfinite(scores).all(axis=2)

@@ -161,20 +161,51 @@ def sequence_list(
 
 
 def _one_sequence(name: str, entry: object, item: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    given = _converted(name, entry)
+    try:
+        given = _converted(name, entry)
+    except TypeError:
+        _no_sequences_inside(name, entry, item)
+        raise
     if given.size == 0 and given.shape[:1] == (0,):
         return np.empty((0, *item), dtype)  # an empty list has neither dtype nor width of its own
     _real(name, given, "iu" if dtype.kind == "i" else "biuf")
     if given.ndim == 0 or given.shape[1:] != item:
+        _no_sequences_inside(name, entry, item)
         hint = ""
         if given.ndim == 0:
-            hint = "; one target for each sequence is what NToOne learns"
+            hint = _instead_of_a_number(name)
         elif given.ndim == 1 and item and given.dtype.kind in "iu":
             hint = "; token ids need inputs=fastrnn.Embedding(vocabulary, size)"
         elif given.ndim == len(item):
             hint = "; for a single sequence pass a list of one"
         raise ValueError(f"{name} has shape {given.shape}, but a sequence is {_letters('T', *item)}{hint}")
     return given
+
+
+def _no_sequences_inside(name: str, entry: object, item: tuple[int, ...]) -> None:
+    """An entry of a list of sequences is no list of sequences itself."""
+    if isinstance(entry, (list, tuple)) and depth(entry) == len(item) + 2:
+        whole = name.partition("[")[0]
+        raise ValueError(
+            f"{name} is a {type(entry).__name__} of sequences, but must be one, {_letters('T', *item)}: "
+            f"{whole} is a list of sequences, not of lists of them"
+        )
+
+
+def _instead_of_a_number(name: str) -> str:
+    """What would do where a sequence is needed."""
+    if name.startswith("y"):
+        return "; one target for each sequence is what NToOne learns"
+    if name.startswith(("ids of", "features of")):
+        return "; x must be the pair (ids, features), each a list of sequences"
+    return "; for a single sequence pass a list of one"
+
+
+def depth(value: Any) -> int:
+    """How many axes the first of what is in a list has, and the list: 2 of a list of lists of numbers."""
+    if not isinstance(value, (list, tuple)):
+        return np.ndim(value)
+    return 1 + (depth(value[0]) if value else 0)
 
 
 def padded_array(
@@ -187,7 +218,7 @@ def padded_array(
         form = _letters("N", "T", *item)
         raise ValueError(f"{name} has shape {given.shape}, but {form} or a list of sequences is needed")
     N, T = given.shape[:2]
-    counts = lengths(given_lengths, T, N, of=name)
+    counts = lengths(given_lengths, T, N, of=f"{name} of shape {given.shape}")
     return given, np.full(N, T, np.int64) if counts is None else counts
 
 
@@ -265,11 +296,16 @@ def same_lengths(x: Sequences, y: Sequences) -> None:
     if len(x) != len(y):
         raise ValueError(f"x has {len(x)} sequences, but y has {len(y)}")
     if x.padded is not None and y.padded is not None and x.padded != y.padded:
-        raise ValueError(f"x has T={x.padded} steps, but y has T={y.padded}")
+        raise ValueError(f"{padded_steps('x', x)}, but {padded_steps('y', y)}")
     differ = np.flatnonzero(x.lengths != y.lengths)
     if differ.size:
         n = int(differ[0])
         raise ValueError(f"x[{n}] has length {x.lengths[n]}, but y[{n}] has length {y.lengths[n]}")
+
+
+def padded_steps(name: str, rows: Sequences) -> str:
+    """How many steps a padded array has, and its shape."""
+    return f"{name} of shape {(len(rows), rows.padded, *rows.values.shape[1:])} has T={rows.padded} steps"
 
 
 def some_steps(name: str, rows: Sequences) -> None:

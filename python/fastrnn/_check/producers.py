@@ -100,6 +100,10 @@ def pair_of_lengths(lengths: object) -> tuple[object, object]:
         return None, None
     if not isinstance(lengths, (tuple, list)) or len(lengths) != 2:
         raise TypeError(f"lengths is of type {type(lengths).__name__}, but must be the pair (of x, of y)")
+    if any(isinstance(part, (int, np.integer)) for part in lengths):
+        raise TypeError(
+            f"lengths is {lengths!r:.60}, but must be the pair of lists (lengths of x, lengths of y)"
+        )
     return lengths[0], lengths[1]
 
 

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .models import _converted, _good_targets, _letters, _real, _targets_wanted, some_count
+from .models import (
+    _converted,
+    _good_targets,
+    _letters,
+    _real,
+    _targets_wanted,
+    depth,
+    padded_steps,
+    some_count,
+)
 from .values import Array, size
 
 if TYPE_CHECKING:
@@ -73,9 +82,22 @@ def inputs(value: object, embedding: type[Any]) -> Any:
 
 def ids_and_features(name: str, data: object) -> tuple[Any, Any]:
     """A pair."""
-    if not isinstance(data, (tuple, list)) or len(data) != 2:
-        raise TypeError(f"{name} is of type {type(data).__name__}, but must be the pair (ids, features)")
+    kind = type(data).__name__
+    if not isinstance(data, (tuple, list)):
+        raise TypeError(f"{name} is of type {kind}, but must be the pair (ids, features)")
+    if len(data) and all(_ids_with_features(entry) for entry in data):
+        raise TypeError(
+            f"{name} is a {kind} of {len(data)} pairs, but must be one pair: ([ids of each], [features of each])"
+        )
+    if len(data) != 2:
+        missing = ": the features are missing" if len(data) == 1 else ""
+        raise TypeError(f"{name} is a {kind} of {len(data)}, but must be the pair (ids, features){missing}")
     return data[0], data[1]
+
+
+def _ids_with_features(entry: object) -> bool:
+    """Whether this is the pair of one sequence, (T,) and (T,F)."""
+    return isinstance(entry, (tuple, list)) and len(entry) == 2 and [depth(part) for part in entry] == [1, 2]
 
 
 def same_form(ids: Sequences, features: Sequences) -> None:
@@ -86,7 +108,7 @@ def same_form(ids: Sequences, features: Sequences) -> None:
     if len(ids) != len(features):
         raise ValueError(f"the ids of x are {len(ids)} sequences, but its features {len(features)}")
     if ids.padded != features.padded:
-        raise ValueError(f"the ids of x have T={ids.padded} steps, but its features T={features.padded}")
+        raise ValueError(f"{padded_steps('ids', ids)}, but {padded_steps('features', features)}")
     differ = np.flatnonzero(ids.lengths != features.lengths)
     if differ.size:
         n = int(differ[0])

@@ -28,6 +28,14 @@ def with_attention(name: str, value: Any) -> Any:
     return value
 
 
+def with_weights(kind: object) -> None:
+    """A model whose decoder has an attention."""
+    if kind is None:
+        raise ValueError(
+            "attention_weights is for models made with attention='luong' or 'bahdanau', but it is None"
+        )
+
+
 def attention_flat(flat: object, attention: Any, dtype: Any) -> None:
     """What gradients of the attention, where there is one, are added to."""
     if attention is not None:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import _check
 from .._check.crf import CrfScores
-from ..batching import Batch
+from ..batching import Batch, Sequences
 from ..crf import Crf, crf_gradients, losses, probabilities, viterbi
 from ..gradients import Gradient
 from ..training import Score
@@ -31,12 +32,21 @@ class CrfOutput:
     def __init__(self, part: Crf) -> None:
         self._part = part
 
+    def check_steps(self, x: Sequences) -> None:
+        """For each sequence there are tags that are not forbidden."""
+        if self._part.barred is not None:
+            _check.some_path("x", x, self._part.barred)
+
+    def check_tags(self, y: Sequences) -> None:
+        """What is to be learned is not forbidden."""
+        if self._part.barred is not None:
+            _check.none_forbidden("y", y, self._part.barred)
+
     def learn(self, z: _Array, batch: Batch, gradient: Gradient) -> tuple[Score, _Array]:
         """Score and dz (M,K) of z (M,K); the part's gradient is added to `gradient`."""
         scores = self._scores(z, batch)
         loss = crf_gradients(scores, self._tags(batch), 1.0 / len(z))
-        for name, to in self._part._views(gradient.flat).items():
-            to += getattr(loss, name)
+        self._part.add_gradient(loss, gradient.flat)
         return self._score(loss.values, scores, batch), batch.pick(loss.z)
 
     def measure(self, z: _Array, batch: Batch) -> Score:

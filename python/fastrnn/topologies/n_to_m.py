@@ -10,15 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _check
-from ..batching import Batch, Sequences
+from ..batching import Batch, Sequences, bucket
 from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..layers import CELLS
 from ..losses import BinaryCrossEntropy, CrossEntropy
-from ..options import stored
+from ..options import MODEL_KEYWORDS, stored
 from ..readout import Readout
 from ..results import State
+from ..signatures import shows
 from .attention import Attention
 from .bridge import Bridge, copies
 from .context import CONTEXTS, Context
@@ -90,6 +91,7 @@ class NToM(Producer):
     True
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,
@@ -238,6 +240,46 @@ class NToM(Producer):
         if not self._copies:
             return _zeros_like(final)
         return (dstate[0], np.zeros_like(dstate[1])) if self._only_h else dstate
+
+    # ---- where it looks ----
+
+    def attention_weights(self, x: Any, y: Any, *, lengths: Any = None, batch_size: int = 64) -> list[_Array]:
+        """Where the decoder looks while it produces y from x: the weights a_ts of `attention` (see the class).
+
+            context_t = sum_s a_ts h_s          a_ts >= 0          sum_s a_ts = 1
+
+        Each step reads the y before it, as in `evaluate`, so that of a sequence that was decoded the weights are those
+        it was decoded with, to rounding: ``model.attention_weights(x, model.decode(x, max_length=9).sequences)``.
+
+        Args:
+            x, y, lengths: as in `fit`.
+            batch_size: pairs at once.
+
+        Returns:
+            A list of N arrays (T_n,S_n) of the model's dtype in the order of x: row t is of the step that produces
+            y_n[t], column s of x_n[s]. The step that produces the end is left out.
+
+        Raises:
+            ValueError: the model has no attention.
+            TypeError, ValueError: an argument does not fit, as in `fit`.
+
+        >>> model = NToM("gru", Embedding(10, 4), hidden=8, outputs=5, end=0, attention="luong", seed=0)
+        >>> [weights.shape for weights in model.attention_weights([[1, 2, 3], [4]], [[1, 2], [3, 4, 1]])]
+        [(2, 3), (3, 1)]
+        """
+        _check.with_weights(self._arguments["attention"])
+        size = _check.size("batch_size", batch_size)
+        data = self._training_data(x, y, lengths)
+        own = data.y.lengths - (self._end is not None)
+        found = [np.empty(shape, self._dtype) for shape in zip(own, data.x.lengths)]
+        for index in bucket(data.lengths, size):
+            batch = data.batch(index)
+            steps = self.decoder.forward(batch.y, self._beginning(batch.x), False).steps
+            assert steps is not None  # of a model with attention
+            weights = steps.weights()
+            for row, n in enumerate(index):
+                found[n][...] = weights[: own[n], row, : data.x.lengths[n]]
+        return found
 
     # ---- data ----
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,7 +17,9 @@ from ..embedding import Embedding
 from ..feeds import Windows
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import MODEL_KEYWORDS
 from ..results import State
+from ..signatures import shows
 from ..training import Score
 from .crf_output import CrfOutput
 from .part import Part
@@ -52,6 +54,9 @@ class NToN(Reader):
         crf: the pre-activations are scores of a linear-chain CRF (see fastrnn.crf) instead of softmax at each step: the
             loss is the negative log likelihood of whole sequences of classes, divided by their steps, `predict` gives
             the most probable sequences, and `predict_proba` the probability of each class at each step.
+        forbidden: of a CRF, classes that never follow each other: pairs (from, to), or a matrix (K,K) of bools,
+            [from, to]. (None, k) forbids k as the first class of a sequence, (k, None) as the last one. Sequences with
+            such a pair have the probability 0, and `predict` gives none; the parameters that stand there say nothing.
         tie: the readout multiplies by the table of the embedding, "embedding.weight", instead of a "readout.weight" of
             its own: outputs must be V, and D*H be E. The table then starts from N(0, 1/E).
         num_layers: recurrent layers, each reading the one below.
@@ -77,6 +82,7 @@ class NToN(Reader):
     [(3,), (1,)]
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,
@@ -87,6 +93,7 @@ class NToN(Reader):
         activation: str = "softmax",
         loss: CrossEntropy | BinaryCrossEntropy | None = None,
         crf: bool = False,
+        forbidden: Sequence[Sequence[int | None]] | npt.NDArray[Any] | None = None,
         tie: bool = False,
         num_layers: int = 1,
         max_workspace: int | None = None,
@@ -94,9 +101,12 @@ class NToN(Reader):
         seed: int | None = None,
         **layer: Unpack[ModelOptions],
     ) -> None:
-        own = {"tie": True} if _check.flag("tie", tie) else {}
+        own: dict[str, Any] = {"tie": True} if _check.flag("tie", tie) else {}
         if _check.crf_output(crf, activation, loss):
             own["crf"] = True
+        self._forbidden = _check.forbidden_pairs(forbidden, outputs, "crf" in own)
+        if self._forbidden:
+            own["forbidden"] = self._forbidden
         self._crf: CrfOutput | None = None
         self._scores_paths = "crf" in own
         super().__init__(
@@ -107,7 +117,7 @@ class NToN(Reader):
     def _above(self, outputs: int, dtype: np.dtype[Any], rng: np.random.Generator) -> dict[str, Part]:
         if not self._scores_paths:
             return {}
-        part = Crf(outputs, dtype, rng)
+        part = Crf(outputs, dtype, rng, self._forbidden)
         self._crf = CrfOutput(part)
         return {"crf": part}
 
@@ -148,11 +158,17 @@ class NToN(Reader):
         return self.readout.forward(batch.pick(h))
 
     def _data(self, x: Any, lengths: Any) -> SequencePairs:
-        return SequencePairs(self._inputs.sequences(x, lengths))
+        steps = self._inputs.sequences(x, lengths)
+        if self._crf:
+            self._crf.check_steps(steps)
+        return SequencePairs(steps)
 
     def _training_data(self, x: Any, y: Any, lengths: Any) -> SequencePairs:
         steps = self._inputs.sequences(x, lengths)
-        return SequencePairs(steps, self._targets(y, lengths, steps))
+        targets = self._targets(y, lengths, steps)
+        if self._crf:
+            self._crf.check_tags(targets)
+        return SequencePairs(steps, targets)
 
     def _windows(
         self, x: Any, y: Any, lengths: Any, batch_size: int, shuffle: bool, seed: int | None, bptt: int

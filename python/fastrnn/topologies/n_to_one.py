@@ -15,7 +15,9 @@ from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
+from ..options import MODEL_KEYWORDS
 from ..results import State
+from ..signatures import shows
 from ..training import Score
 from .part import Part
 from .pooling import POOLS, LearnedPool, Pool
@@ -58,6 +60,7 @@ class NToOne(Reader):
     (2,)
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,

@@ -15,8 +15,9 @@ from ..clip import Clip
 from ..embedding import Embedding
 from ..gradients import Gradient
 from ..losses import BinaryCrossEntropy, CrossEntropy
-from ..options import stored
+from ..options import MODEL_KEYWORDS, stored
 from ..readout import Readout
+from ..signatures import shows
 from .decoder import Beginning, Beginnings, Constant, Decoder
 from .feedback import Feedback
 from .inputs import Inputs
@@ -72,6 +73,7 @@ class OneToN(Producer):
     True
     """
 
+    @shows(MODEL_KEYWORDS)
     def __init__(
         self,
         cell: str,

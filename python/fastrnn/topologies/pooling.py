@@ -125,7 +125,7 @@ class LearnedPool:
         u = product(rows, weight.T)
         u += bias
         np.tanh(u, out=u)
-        a = _softmax_over_steps(u @ vector, h.shape[:2], batch)
+        a = _softmax_over_steps(product(u, vector[:, None])[:, 0], h.shape[:2], batch)
 
         def back(dp: _Array, gradients: Mapping[str, Gradient]) -> tuple[_Array | None, _Array | None]:
             da = np.einsum("tbp,bp->tb", h, dp)
@@ -134,7 +134,7 @@ class LearnedPool:
             dweight, dbias, dvector = self._views(gradients["pool"].flat).values()
             add_product(dweight, dpre, rows)
             dbias += dpre.sum(axis=0)
-            dvector += ds @ u
+            add_product(dvector[None], ds[:, None], u)
             return a[..., None] * dp + batch.put(product(dpre, weight), h.shape), None
 
         return (a[..., None] * h).sum(axis=0), back

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import _check, options
+from .. import _check, options, signatures
 from ..batching import Batch
 from ..clip import Clip
 from ..embedding import Embedding
@@ -34,6 +34,7 @@ class Producer(Generating):
     _forcing = Forcing()
     _choices: np.random.Generator
 
+    @signatures.shows(signatures.of_keywords(Generating.fit))
     def fit(
         self,
         x: Any,
@@ -43,7 +44,7 @@ class Producer(Generating):
         forcing: str = "token",
         **options: Any,
     ) -> History:
-        """Trains the model, as `NToN.fit` does with all its options; of x, y and lengths see the class.
+        """Trains the model, as `NToN.fit`, which explains the other arguments; of x, y and lengths see the class.
 
         Args:
             teacher_forcing: the probability with which a step reads the true output of the step before; else it reads

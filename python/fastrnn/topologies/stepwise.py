@@ -58,6 +58,13 @@ class StepsTape:
     constant: bool
     ids: npt.NDArray[np.int64] | None = None
 
+    def weights(self) -> _Array:
+        """(T,B,S) a_ts of an attention; those past the end of a row, or of its memory, say nothing."""
+        found: _Array = self.arrays[
+            "weights"
+        ]  # (B,T,S) of all steps at once, or a row for each of the loop's
+        return found.swapaxes(0, 1) if found.ndim == 3 else _put(found, self.rows, *self.shape)
+
 
 @dataclass(frozen=True)
 class StepsGradients:

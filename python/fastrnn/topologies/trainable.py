@@ -62,8 +62,7 @@ class Trainable(ABC):
 
         Batches are made of sequences of similar length; padding and empty sequences contribute nothing. The
         loss follows from the activation (see losses.py) and is the mean over the valid steps of a batch. With
-        equal data, seeds and settings the result is the same bit for bit, for any number of fastrnn's threads
-        (and of the BLAS's, unless the readout is so large that products.py leaves it whole).
+        equal data, seeds and settings the result is the same bit for bit, for any number of fastrnn's threads.
 
         Interrupted by Ctrl-C, the model keeps what it has learned so far, whole updates only, and a checkpoint is
         written if there is to be one; the KeyboardInterrupt goes on to the caller, with a message that says so.
