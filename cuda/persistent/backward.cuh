@@ -158,7 +158,8 @@ struct Backward {
     FR_UNROLL for (int k = 0; k < S; ++k) saved[k] = inputs[k][threadIdx.x];
     FR_UNROLL for (int q = 0; q < Q; ++q) before[q] = cut ? 0.f : inputs[S + q][threadIdx.x];
     FR_UNROLL for (int q = 0; q < Q; ++q) dstate[q] = carried.dstate[q][threadIdx.x];
-    dstate[0] += dh + inputs[S + Q + 1][threadIdx.x];
+    // In this order: a segment that begins here gets the sum of the first two
+    dstate[0] = (dstate[0] + dh) + inputs[S + Q + 1][threadIdx.x];
     Cell::output_backward(saved, parameters, inputs[S + Q][threadIdx.x], dstate[0], dm, dpre);
     dstate[Cell::kMemory] = Cell::kMemory == 0 ? dm : dstate[Cell::kMemory] + dm;
     Cell::update_backward(saved, parameters, before, dstate, dpre);
