@@ -202,7 +202,12 @@ def build(nvcc: str | None = None, cache: Path = CACHE, root: Path = ROOT) -> di
         path = complete_toolkit(compiler.path, cache)
         emulator = {"PTXEMU_TESTS": "OFF", "CUDAToolkit_ROOT": str(path.parent)}
         cmake_build(root / "tools" / "ptxemu", cache / EMULATOR, emulator, "ptxemu", path)
-        library = {**DEFINITIONS, "CMAKE_CUDA_COMPILER": str(path)}
+        classes = root / "tests" / "cuda" / "persistent_classes.def"  # small ones, which an emulator can run
+        library = {
+            **DEFINITIONS,
+            "CMAKE_CUDA_COMPILER": str(path),
+            **({"FASTRNN_CUDA_CLASSES": str(classes)} if classes.exists() else {}),
+        }
         cmake_build(root, cache / LIBRARY, library, "fastrnn_cuda", path)
     variables = environment(cache)
     if not Path(variables["FASTRNN_CUDA_LIBRARY"]).exists():
