@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # Adds cuda/ where FASTRNN_CUDA asks for it: ON needs nvcc, AUTO takes it where a wheel is built and nvcc works, and
 # says so.
+#
+# CMAKE_CUDA_ARCHITECTURES, CMAKE_CUDA_RUNTIME_LIBRARY (Static) and CMAKE_CUDA_FLAGS may be given as usual.
 
 if(FASTRNN_CUDA STREQUAL "AUTO" AND NOT DEFINED SKBUILD)
   message(STATUS "CUDA: not built (-DFASTRNN_CUDA=ON builds it)")
@@ -18,5 +20,19 @@ if(FASTRNN_CUDA STREQUAL "AUTO")
     return()
   endif()
 endif()
+# Machine code for the two generations that the kernels were shaped for, and PTX that drivers translate for the others,
+# once: each further architecture would add as much to the time and the size of the build.
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 80-virtual)
+endif()
+if(NOT DEFINED CMAKE_CUDA_RUNTIME_LIBRARY)
+  set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+endif()
+set(CMAKE_CUDA_STANDARD 17)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
+enable_language(CUDA)
+
 add_subdirectory(cuda)
 message(STATUS "CUDA: built by ${CMAKE_CUDA_COMPILER} for ${CMAKE_CUDA_ARCHITECTURES}")
