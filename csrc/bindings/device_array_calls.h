@@ -106,10 +106,12 @@ struct ForwardArrays {
   std::vector<DeviceArray> states;
 };
 
-// x (T,B,I); weights(session): those of the parameters as they are
+// x (T,B,I); out: where y goes, and the final states then where the initial ones are. weights_of(session): those of the
+// parameters as they are
 template <class T, class PackedWeights>
 ForwardArrays forward_arrays(const DeviceNetwork<T>& net, int device, const Batch& batch, const DeviceArray& x,
-                             const States& states, const ConstantArray& constant, bool batch_first, DeviceTape<T>* tape,
+                             const States& states, const ConstantArray& constant, bool batch_first,
+                             const std::optional<DeviceArray>& out, DeviceTape<T>* tape,
                              const PackedWeights& weights_of) {
   ArrayCall<T> call(net, device, batch.T, batch.B, batch_first);
   const DeviceSession& session = call.session();
@@ -124,9 +126,13 @@ ForwardArrays forward_arrays(const DeviceNetwork<T>& net, int device, const Batc
              constant->second};
   }
   const std::shared_ptr<const DeviceWeights> weights = weights_of(session);
-  ForwardArrays results{call.new_rows(net.outputs()), {}};
+  ForwardArrays results{out ? call.writes(*out) : call.new_rows(net.outputs()), {}};
   T* sT[kMaxState];
-  results.states = call.new_states(sT);
+  if (out && !states.empty()) {
+    for (size_t q = 0; q < states.size(); ++q) call.writes(states[q].value()), sT[q] = const_cast<T*>(s0[q]);
+  } else {
+    results.states = call.new_states(sT);
+  }
   DeviceBatch rows(session, batch);
   if (tape) {
     tape->order.write(session);

@@ -156,10 +156,10 @@ class PyDeviceNetwork {
     return py::make_tuple(initial, py::make_tuple(sums[0], sums[1], sums[2]));
   }
 
-  // The same on arrays of the device (device_array_calls.h). Returns y (T,B,D*H), the final states, a tape
+  // The same on arrays of the device (device_array_calls.h): y (T,B,D*H), the final states, a tape
   py::tuple forward_arrays(const DeviceArray& x, const States& states, const py::object& lengths,
                            const py::object& reset, bool training, const py::object& dropout,
-                           const ConstantArray& constant, bool batch_first) {
+                           const ConstantArray& constant, bool batch_first, const std::optional<DeviceArray>& out) {
     require(x.shape.size() == 3, "x is not (T,B,I)");
     const Batch batch = read_batch(x.shape[0], x.shape[1], lengths, reset);
     std::unique_ptr<PyDeviceTape<T>> tape;
@@ -168,7 +168,7 @@ class PyDeviceNetwork {
     const Exposure exposure = exposed();
     const auto run = [&] {
       const py::gil_scoped_release release;
-      return fastrnn::forward_arrays(net_, device_, batch, x, states, constant, batch_first,
+      return fastrnn::forward_arrays(net_, device_, batch, x, states, constant, batch_first, out,
                                      tape ? &tape->tape : nullptr,
                                      [&](const DeviceSession& session) { return packed_weights(session, exposure); });
     };
@@ -384,7 +384,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
            py::arg("trace"), py::arg("norms"), py::arg("d_constant"))
       .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"))
       .def("forward_arrays", &Net::forward_arrays, py::arg("x"), py::arg("states"), py::arg("lengths"),
-           py::arg("reset"), py::arg("training"), py::arg("dropout"), py::arg("constant"), py::arg("batch_first"))
+           py::arg("reset"), py::arg("training"), py::arg("dropout"), py::arg("constant"), py::arg("batch_first"),
+           py::arg("out"))
       .def("backward_arrays", &Net::backward_arrays, py::arg("tape"), py::arg("dy"), py::arg("dstates"),
            py::arg("x_gradient"), py::arg("flat"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
            py::arg("trace"), py::arg("measure"), py::arg("batch_first"))

@@ -7,7 +7,7 @@ py::dtype dtype_of(Dtype dtype) { return py::dtype(std::string(1, dtype.kind) + 
 
 Dtype read_dtype(const py::dtype& dtype) {
   const char kind = dtype.kind(), order = dtype.byteorder();
-  if (!std::strchr("fiub", kind) || order == '>')
+  if (!std::strchr("fiub", kind) || order == '>' || dtype.itemsize() > 8)
     throw py::type_error("arrays on a GPU are of floats, integers or bools, not of " +
                          py::cast<std::string>(py::str(dtype)));
   return {kind, int(dtype.itemsize())};
@@ -91,6 +91,15 @@ DeviceArray swapped(const DeviceArray& array, size_t a, size_t b) {
   return turned;
 }
 
+// With an axis of extent 1 in front of an axis
+DeviceArray expanded(const DeviceArray& array, size_t axis) {
+  DeviceArray wider = array;
+  require(axis <= array.shape.size(), "no such axis");
+  wider.shape.insert(wider.shape.begin() + Index(axis), 1);
+  wider.strides.insert(wider.strides.begin() + Index(axis), array.dtype.size);
+  return wider;
+}
+
 std::string device_name(const DeviceArray& array) { return "cuda:" + std::to_string(array.memory->device()); }
 
 std::string describe(const DeviceArray& array) {
@@ -166,6 +175,7 @@ Results that it stands for may still be on their way; whoever reads it that way 
       .def_property_readonly("_dense", &DeviceArray::dense)
       .def_property_readonly("_address", [](const DeviceArray& a) { return reinterpret_cast<std::uintptr_t>(a.data); })
       .def("_view", view, py::arg("shape"), py::arg("first") = 0)
+      .def("_expanded", expanded, py::arg("axis"))
       .def("_swapped", swapped, py::arg("a"), py::arg("b"));
   py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
   m.def("why_no_device", [] { return why_no_device(); }, "Why kernels of CUDA cannot run here; '' where they can.");

@@ -14,6 +14,7 @@ from .values import *  # noqa: F403
 if TYPE_CHECKING:
     from .crf import *  # noqa: F403
     from .decoding import *  # noqa: F403
+    from .devices import *  # noqa: F403
     from .fitting import *  # noqa: F403
     from .models import *  # noqa: F403
     from .producers import *  # noqa: F403
@@ -25,7 +26,7 @@ else:
         """A check of a module that is imported here at its first use: layers need none of it."""
         import importlib
 
-        for module in ("models", "readers", "producers", "stepwise", "decoding", "crf", "fitting"):
+        for module in ("devices", "models", "readers", "producers", "stepwise", "decoding", "crf", "fitting"):
             check = getattr(importlib.import_module(f"{__name__}.{module}"), name, None)
             if check is not None:
                 globals()[name] = check
