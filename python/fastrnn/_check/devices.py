@@ -17,7 +17,7 @@ def _device_of(value: Any) -> int:
     told = getattr(value, "__dlpack_device__", None)
     if callable(told):
         return int(told()[1])
-    return _core.device_of(value.__cuda_array_interface__["data"][0])
+    return int(_core.device_of(value.__cuda_array_interface__["data"][0]))
 
 
 def one_device(net_device: str, arrays: Mapping[str, Any]) -> int:

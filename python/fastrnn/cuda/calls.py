@@ -10,20 +10,19 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from .. import _check, _core, control
+from .. import _check, control
+from .._core import Array
 from ..results import Gradients, Internals, Stats, Tape
 
 if TYPE_CHECKING:
     from ..recurrent import Recurrent
-
-_Array = _core.Array
 
 
 class LazyStats(Stats):
     """`Stats` that are measured on the device: whoever asks first waits for them."""
 
     def __init__(
-        self, limits: control.Limits, sums: _Array, norms: _Array | None, rest: tuple[Any, ...]
+        self, limits: control.Limits, sums: Array, norms: Array | None, rest: tuple[Any, ...]
     ) -> None:
         self.__dict__["_parts"] = limits, sums, norms, rest
 
@@ -51,19 +50,19 @@ def _items(net: Recurrent, name: str, state: Any) -> dict[str, Any]:
     return {f"{name} {letter}": item for letter, item in zip(net._STATES, items)}
 
 
-def _state_of(net: Recurrent, arrays: list[_Array], unbatched: bool) -> Any:
+def _state_of(net: Recurrent, arrays: list[Array], unbatched: bool) -> Any:
     shaped = tuple(a._view((a.shape[0], a.shape[2])) if unbatched else a for a in arrays)
     return shaped if len(shaped) > 1 else shaped[0]
 
 
-def _arranged(net: Recurrent, rows: _Array, unbatched: bool) -> _Array:
+def _arranged(net: Recurrent, rows: Array, unbatched: bool) -> Array:
     """Rows (T,B,n) in the layout of x."""
     if unbatched:
         return rows._view((rows.shape[0], rows.shape[2]))
     return rows._swapped(0, 1) if net.batch_first else rows
 
 
-def _constant(net: Recurrent, given: Any, steps: Any, B: int, device: int) -> tuple[_Array, int] | None:
+def _constant(net: Recurrent, given: Any, steps: Any, B: int, device: int) -> tuple[Array, int] | None:
     if given is None:
         _check.needs("constant_steps", steps, "constant")
         return None
@@ -122,7 +121,7 @@ def forward(net: Recurrent, x: Any, state: Any, given: Mapping[str, Any]) -> Any
 
 
 def _internals(net: Recurrent, tape: Any, asked: tuple[bool, bool], unbatched: bool) -> Internals:
-    def arranged(a: _Array | None) -> _Array | None:
+    def arranged(a: Array | None) -> Array | None:
         if a is None:
             return None
         parts, T, _, n = a.shape
