@@ -13,11 +13,20 @@ from .values import device as device_number
 from .values import on_gpu
 
 
-def _device_of(value: Any) -> int:
-    told = getattr(value, "__dlpack_device__", None)
-    if callable(told):
-        return int(told()[1])
-    return int(_core.device_of(value.__cuda_array_interface__["data"][0]))
+def _device_of(name: str, value: Any) -> int | None:
+    """The number of the GPU that an array is on; None for an empty one, which may be nowhere."""
+    ask = getattr(value, "__dlpack_device__", None)
+    if callable(ask):
+        return int(ask()[1])
+    told = value.__cuda_array_interface__
+    if 0 in told["shape"]:
+        return None
+    where = _core.device_of(told["data"][0])
+    if where < 0:
+        raise ValueError(
+            f"{name} has a __cuda_array_interface__, but what that names is memory of no GPU: {told['data']!r:.60}"
+        )
+    return where
 
 
 def one_device(net_device: str, arrays: Mapping[str, Any]) -> int:
@@ -40,8 +49,8 @@ def one_device(net_device: str, arrays: Mapping[str, Any]) -> int:
             raise TypeError(
                 f"{name} is of type {type(value).__name__}, not an array of a GPU as {first} is one"
             )
-        where = _device_of(value)
-        if where != device:
+        where = _device_of(name, value)
+        if where not in (None, device):
             raise ValueError(f"{name} is on cuda:{where}, but the net runs on cuda:{device}")
     return device
 
@@ -59,10 +68,10 @@ def array_of_gpu(value: Any, device: str | None) -> int:
     wanted = None if device is None else gpu(device)
     if not on_gpu(value):
         raise TypeError(f"a is of type {type(value).__name__}, neither a NumPy array nor an array of a GPU")
-    where = _device_of(value)
-    if wanted not in (None, where):
+    where = _device_of("a", value)
+    if wanted is not None and where not in (None, wanted):
         raise ValueError(f"a is on cuda:{where}, but device is {device!r}")
-    return where
+    return wanted or 0 if where is None else where
 
 
 def only_of_host(**options: object) -> None:
