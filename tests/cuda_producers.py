@@ -42,13 +42,13 @@ class Runtime:
 
     def copy(self, to, source, stream):
         """All bytes of one dense array over another one, of the device or of NumPy, on a stream."""
+        self.copy_bytes(address_of(to), address_of(source), source.nbytes, stream)
+
+    def copy_bytes(self, to, source, count, stream):
+        """From one address to another one."""
         default = 4  # cudaMemcpyDefault
-        self.check(
-            self.library.cudaMemcpyAsync(
-                ctypes.c_void_p(address_of(to)), ctypes.c_void_p(address_of(source)),
-                ctypes.c_size_t(source.nbytes), default, ctypes.c_void_p(stream),
-            )
-        )  # fmt: skip
+        to, source, stream = (ctypes.c_void_p(value) for value in (to, source, stream))
+        self.check(self.library.cudaMemcpyAsync(to, source, ctypes.c_size_t(count), default, stream))
 
     def synchronize(self, stream):
         self.check(self.library.cudaStreamSynchronize(ctypes.c_void_p(stream)))

@@ -43,7 +43,7 @@ def one_device(net_device: str, arrays: Mapping[str, Any]) -> int:
         if isinstance(value, np.ndarray):
             raise TypeError(
                 f"{name} is a NumPy array, but {first} is in the memory of a GPU: pass both in one place, "
-                f"with fastrnn.cuda.asarray({name}) or as NumPy arrays"
+                f"by fastrnn.cuda.asarray or as NumPy arrays"
             )
         if not on_gpu(value):
             raise TypeError(
@@ -87,12 +87,12 @@ def of_tape(of_arrays: bool, arrays: Mapping[str, Any]) -> None:
         if of_arrays and isinstance(value, np.ndarray):
             raise TypeError(
                 f"{name} is a NumPy array, but x of the forward call was in the memory of a GPU: "
-                f"pass fastrnn.cuda.asarray({name})"
+                f"pass it there by fastrnn.cuda.asarray"
             )
         if not of_arrays and value is not None and on_gpu(value):
             raise TypeError(
                 f"{name} is in the memory of a GPU, but x of the forward call was a NumPy array: "
-                f"pass {name}.numpy(), or x there"
+                f"pass both in one place"
             )
 
 
