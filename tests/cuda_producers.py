@@ -50,6 +50,14 @@ class Runtime:
         to, source, stream = (ctypes.c_void_p(value) for value in (to, source, stream))
         self.check(self.library.cudaMemcpyAsync(to, source, ctypes.c_size_t(count), default, stream))
 
+    @staticmethod
+    def host_function(call):
+        """A function of Python for `launch`, to be kept until it has run."""
+        return ctypes.CFUNCTYPE(None, ctypes.c_void_p)(lambda _: call() and None)
+
+    def launch(self, function, stream):
+        self.check(self.library.cudaLaunchHostFunc(ctypes.c_void_p(stream), function, None))
+
     def synchronize(self, stream):
         self.check(self.library.cudaStreamSynchronize(ctypes.c_void_p(stream)))
 

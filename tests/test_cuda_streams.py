@@ -173,6 +173,38 @@ def test_parameters_that_change_between_calls(runtime, streams):
         np.testing.assert_array_equal(a.numpy(), b)
 
 
+def test_packed_parameters_serve_several_streams(runtime, streams):
+    net, x, found, wanted = make_net(), normal(1, T, B, I), [], []
+    device_x = cuda.asarray(x)
+    for k in range(ROUNDS):
+        net.flat[:] = normal(k, net.flat.size)
+        for stream in streams:
+            with cuda.stream(stream):
+                found.append(net(device_x)[0])
+    for k in range(ROUNDS):
+        net.flat[:] = normal(k, net.flat.size)
+        wanted += [net(x)[0]] * 3
+    for a, b in zip(found, wanted):
+        np.testing.assert_array_equal(a.numpy(), b)
+
+
+@pytest.mark.skipif(EMULATED, reason="the emulator has no time in which a call could go on")
+def test_calls_do_not_wait(runtime, streams):
+    net, x = make_net(), cuda.asarray(normal(1, T, B, I))
+    net(x)  # lays the parameters out
+    go, gone = threading.Event(), threading.Event()
+    hold = runtime.host_function(lambda: (go.wait(60), gone.set()))
+    with cuda.stream(streams[0]):
+        runtime.launch(hold, streams[0])
+        y, _, tape = net.forward(x)
+        g = net.backward(tape, y)
+        net.step(x._view((B, I)))
+    assert not gone.is_set()
+    go.set()
+    assert g.stats.norm > 0
+    assert gone.is_set()
+
+
 def test_streams_are_chosen_by_thread_and_nest(streams):
     from fastrnn import _core
 
