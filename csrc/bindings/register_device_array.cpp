@@ -48,6 +48,7 @@ py::array to_numpy(const DeviceArray& array) {
     array.memory->end_of_call(session);
     session.synchronize("copying an array to the host");
   }
+  release_owners();
   const py::array view(dtype_of(array.dtype), array.shape, array.strides, to + (array.data - from.begin), bytes);
   return array.dense() ? view : py::array(view.attr("copy")());
 }
