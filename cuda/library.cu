@@ -7,6 +7,7 @@
 #include <mutex>
 #include <set>
 #include "deadlock.h"
+#include <utility>
 #include "status.h"
 namespace fastrnn {
 namespace {
@@ -75,6 +76,56 @@ Status stream(Stream* to) {
   return 0;
 }
 
+// The caller may destroy a stream, and CUDA may give its handle to a later one, which then shares the companion.
+Status companion(Stream of, Stream* to) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, Stream>, cudaStream_t> streams;
+  int device;
+  FR_TRY(cudaGetDevice(&device));
+  const std::lock_guard<std::mutex> lock(mutex);
+  cudaStream_t& found = streams[{device, of}];
+  if (!found) FR_TRY(cudaStreamCreateWithFlags(&found, cudaStreamNonBlocking));
+  *to = found;
+  return 0;
+}
+
+// One event a thread and device does for all: a wait is for what was recorded when it was asked for.
+Status follow(Stream stream, Stream earlier) {
+  thread_local std::map<int, cudaEvent_t> events;
+  int device;
+  FR_TRY(cudaGetDevice(&device));
+  cudaEvent_t& event = events[device];
+  if (!event) FR_TRY(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  FR_TRY(answered(cudaEventRecord(event, as_stream(earlier))));
+  return answered(cudaStreamWaitEvent(as_stream(stream), event, 0));
+}
+
+Status record(Event* to, Stream stream) {
+  cudaEvent_t event;
+  FR_TRY(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+  *to = event;
+  const Status status = answered(cudaEventRecord(event, as_stream(stream)));
+  if (status) cudaEventDestroy(event);
+  return status;
+}
+
+Status passed(Event event, bool* done) {
+  const Status status = answered(cudaEventQuery(static_cast<cudaEvent_t>(event)));
+  *done = status != Status(cudaErrorNotReady);
+  return *done ? status : 0;
+}
+
+Status release_event(Event event) { return Status(cudaEventDestroy(static_cast<cudaEvent_t>(event))); }
+
+Status device_of(const void* memory, int* device) {
+  cudaPointerAttributes found;
+  FR_TRY(answered(cudaPointerGetAttributes(&found, memory)));
+  const bool on_device = found.type == cudaMemoryTypeDevice || found.type == cudaMemoryTypeManaged;
+  *device = on_device ? found.device : -1;
+  return 0;
+}
+
+Status synchronize_device() { return Status(cudaDeviceSynchronize()); }
 Status synchronize(Stream stream) { return synchronize_and_look(as_stream(stream)); }
 Status allocate(size_t bytes, void** memory, Stream stream) {
   return Status(cudaMallocAsync(memory, bytes, as_stream(stream)));
@@ -100,7 +151,14 @@ extern "C" __attribute__((visibility("default"))) const fastrnn::DeviceLibrary* 
       use,
       last_error,
       stream,
+      companion,
+      follow,
       synchronize,
+      synchronize_device,
+      record,
+      passed,
+      release_event,
+      device_of,
       allocate,
       release,
       copy,

@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include "device/network.h"
+#include "device_array_calls.h"
 #include "device_transfer.h"
 #include "network_arguments.h"
 #include "stream_step.h"
@@ -40,14 +41,18 @@ struct PyDeviceTape {
   std::uint64_t network;
   int device;
   std::vector<Index> widths;  // outputs of each layer
+  bool of_arrays = false;  // of the device: of a forward call that nothing has waited for
   bool used = false;
   int segments = 1;
+
+  ~PyDeviceTape() { tape.order.settle(device); }
 
   // A copy (T,B,outputs) of a layer but the last, some of it dropped
   py::array output(int layer) const {
     require(size_t(layer) < tape.between.size(), "no such layer");
     py::array_t<T> to({tape.batch.T, tape.batch.B, widths[size_t(layer)]});
     const DeviceSession session(device);
+    tape.order.publish(session, session.stream());
     session.copy(tape.between[size_t(layer)].template as<T>(), Index(to.size()), to.mutable_data());
     session.synchronize("output");
     return to;
@@ -149,8 +154,59 @@ class PyDeviceNetwork {
       tape.used = false;
       throw;
     }
-    tape.tape = DeviceTape<T>(batch, {});
+    drop(tape);
     return py::make_tuple(initial, py::make_tuple(sums[0], sums[1], sums[2]));
+  }
+
+  // The same on arrays of the device (device_array_calls.h): y (T,B,D*H), the final states, a tape
+  py::tuple forward_arrays(const DeviceArray& x, const States& states, const py::object& lengths,
+                           const py::object& reset, bool training, const py::object& dropout,
+                           const ConstantArray& constant, bool batch_first, const std::optional<DeviceArray>& out) {
+    require(x.shape.size() == 3, "x is not (T,B,I)");
+    const Batch batch = read_batch(x.shape[0], x.shape[1], lengths, reset);
+    std::unique_ptr<PyDeviceTape<T>> tape;
+    if (training)
+      tape.reset(new PyDeviceTape<T>{{batch, read_dropout(dropout)}, number_, device_, output_widths(), true});
+    const Exposure exposure = exposed();
+    const auto run = [&] {
+      const py::gil_scoped_release release;
+      return fastrnn::forward_arrays(net_, device_, batch, x, states, constant, batch_first, out,
+                                     tape ? &tape->tape : nullptr,
+                                     [&](const DeviceSession& session) { return packed_weights(session, exposure); });
+    };
+    ForwardArrays results = run();
+    return py::make_tuple(std::move(results.y), std::move(results.states),
+                          tape ? py::cast(std::move(tape)) : py::none());
+  }
+
+  // Returns dx or None, dstates, the gradients of the parameters, sums, norms and d_constant or None
+  py::tuple backward_arrays(PyDeviceTape<T>& tape, const std::optional<DeviceArray>& dy, const States& dstates,
+                            bool x_gradient, const std::optional<DeviceArray>& flat, T step_value, double step_norm,
+                            T value, bool trace, bool measure, bool batch_first) {
+    require(owns(tape) && !tape.used, "tape is used or of another network");
+    DeviceRequest<T> limits{};
+    limits.step_value = step_value, limits.step_norm = step_norm, limits.value = value, limits.trace = trace;
+    tape.used = true;
+    const auto run = [&] {
+      const py::gil_scoped_release release;
+      return fastrnn::backward_arrays(net_, device_, tape.tape, dy, dstates, x_gradient, flat, measure, batch_first,
+                                      limits);
+    };
+    BackwardArrays results;
+    try {
+      results = run();
+    } catch (const std::bad_alloc&) {  // before anything was changed
+      tape.used = false;
+      throw;
+    }
+    drop(tape);
+    return py::make_tuple(std::move(results.dx), std::move(results.states), std::move(results.gradients),
+                          std::move(results.sums), std::move(results.norms), std::move(results.constant));
+  }
+
+  auto read_tape_arrays(PyDeviceTape<T>& tape, bool cells, bool gates) const {
+    require(owns(tape) && !tape.used, "no tape to read");
+    return fastrnn::read_tape_arrays(net_, device_, tape.tape, cells, gates);
   }
 
   // As PyNetwork::read_tape
@@ -167,6 +223,7 @@ class PyDeviceNetwork {
     T* const to_gates = find(gates, gate_count, "gates are not (parts,T,B,G*H)");
     const py::gil_scoped_release release;
     const DeviceSession session(device_);
+    tape.tape.order.publish(session, session.stream());
     DeviceTransfer transfer(session);
     T* const on_cells = to_cells ? transfer.result(to_cells, count) : nullptr;
     T* const on_gates = to_gates ? transfer.result(to_gates, gate_count) : nullptr;
@@ -192,6 +249,12 @@ class PyDeviceNetwork {
     std::uint64_t now;
   };
 
+  // Memory that a used tape needs no more
+  static void drop(PyDeviceTape<T>& tape) {
+    tape.tape.order.settle(tape.device);
+    tape.tape = DeviceTape<T>(Batch(tape.tape.batch), {});
+  }
+
   Index parts() const { return Index(net_.parts().size()); }
   std::vector<Index> output_widths() const {
     std::vector<Index> widths;
@@ -210,12 +273,18 @@ class PyDeviceNetwork {
 
   std::shared_ptr<const DeviceWeights> packed_weights(const DeviceSession& session, const Exposure& exposure) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!exposure.changed) return weights_;
-    const auto packed = std::make_shared<const DeviceWeights>(net_.pack(session, parameters_));
-    session.synchronize("packing weights");  // calls on other streams read them
-    weights_ = packed;
-    packed_at_ = exposure.exposed ? kNever : exposure.now;
-    return packed;
+    if (exposure.changed) {
+      const int device = device_;
+      auto packed = std::make_unique<DeviceWeights>(net_.pack(session, parameters_));
+      packed->order.write(session);
+      weights_ = std::shared_ptr<const DeviceWeights>(packed.release(), [device](const DeviceWeights* weights) {
+        weights->order.settle(device);  // calls on other streams have read them
+        delete weights;
+      });
+      packed_at_ = exposure.exposed ? kNever : exposure.now;
+    }
+    weights_->order.read(session);
+    return weights_;
   }
 
   void run_forward(const Batch& batch, Rows<const T> x, const T* const* s0, Rows<T> y, T* const* sT,
@@ -236,6 +305,7 @@ class PyDeviceNetwork {
       device_sT[q] = transfer.result(sT[q], count);
     }
     if (tape) {
+      tape->order.write(session);
       tape->weights = weights, tape->x = std::move(on_x), tape->rows = std::move(rows);
       tape->constant = std::move(on_constant), tape->constant_steps = constant.steps;
     }
@@ -248,6 +318,8 @@ class PyDeviceNetwork {
     const Batch& batch = tape.batch;
     const DeviceSession session(device_);
     DeviceTransfer transfer(session);
+    tape.weights->order.read(session);
+    tape.order.write(session);
     DeviceRequest<T> request = host;
     DeviceBuffer on_dy, on_dsT[kMaxState];
     request.dy = transfer.upload(host.dy, batch.T, batch.B, net_.outputs(), on_dy);
@@ -290,6 +362,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
   py::class_<Tape>(m, tape_name)
       .def_readonly("used", &Tape::used)
       .def("output", &Tape::output, py::arg("layer"))
+      .def_readonly("of_arrays", &Tape::of_arrays)
       .def_readonly("segments", &Tape::segments)
       .def_property_readonly("steps", [](const Tape& t) { return t.tape.batch.T; })
       .def_property_readonly("batch", [](const Tape& t) { return t.tape.batch.B; });
@@ -311,30 +384,19 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
            py::arg("trace"), py::arg("norms"), py::arg("d_constant"))
-      .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"));
-}
-
-py::list devices() {
-  const DeviceLibrary& library = device_library();
-  int count = 0;
-  if (const Status status = library.count(&count)) throw DeviceError(library.describe(status));
-  py::list all;
-  for (int device = 0; device < count; ++device) {
-    DeviceProperties found;
-    if (const Status status = library.properties(device, &found)) throw DeviceError(library.describe(status));
-    all.append(py::dict(py::arg("name") = found.name,
-                        py::arg("compute_capability") = py::make_tuple(found.major, found.minor),
-                        py::arg("multiprocessors") = found.multiprocessors, py::arg("memory") = found.memory));
-  }
-  return all;
+      .def("step", &Net::step, py::arg("x"), py::arg("state"), py::arg("out"))
+      .def("forward_arrays", &Net::forward_arrays, py::arg("x"), py::arg("states"), py::arg("lengths"),
+           py::arg("reset"), py::arg("training"), py::arg("dropout"), py::arg("constant"), py::arg("batch_first"),
+           py::arg("out"))
+      .def("backward_arrays", &Net::backward_arrays, py::arg("tape"), py::arg("dy"), py::arg("dstates"),
+           py::arg("x_gradient"), py::arg("flat"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
+           py::arg("trace"), py::arg("measure"), py::arg("batch_first"))
+      .def("read_tape_arrays", &Net::read_tape_arrays, py::arg("tape"), py::arg("cells"), py::arg("gates"));
 }
 }  // namespace
 
 void register_device(py::module_& m) {
   register_typed<float>(m, "DeviceNetworkF32", "DeviceTapeF32");
   register_typed<double>(m, "DeviceNetworkF64", "DeviceTapeF64");
-  py::register_exception<DeviceError>(m, "DeviceError", PyExc_RuntimeError);
-  m.def("why_no_device", [] { return why_no_device(); }, "Why kernels of CUDA cannot run here; '' where they can.");
-  m.def("devices", devices, "A dict of name, compute_capability, multiprocessors, memory for each device.");
 }
 }  // namespace fastrnn

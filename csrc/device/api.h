@@ -10,6 +10,7 @@
 namespace fastrnn {
 
 using Stream = void*;  // a cudaStream_t; null: the default stream of the device
+using Event = void*;  // a cudaEvent_t
 using Status = int;  // a cudaError_t, or one of those below; 0: no error
 
 enum LibraryStatus : Status {
@@ -91,7 +92,7 @@ struct DeviceProperties {
   size_t memory;  // bytes
 };
 
-constexpr int kDeviceLibraryVersion = 1;  // of all structs of this file
+constexpr int kDeviceLibraryVersion = 2;  // of all structs of this file
 
 // What the library exports, by the function fastrnn_cuda_library. Functions act on the device that the calling thread
 // uses.
@@ -104,7 +105,14 @@ struct DeviceLibrary {
   Status (*use)(int device);
   Status (*last_error)();  // of earlier calls of this thread, whoever made them
   Status (*stream)(Stream*);  // of this thread and its device, made once
+  Status (*companion)(Stream of, Stream*);  // for work in the order of a caller's stream, which it outlasts; made once
+  Status (*follow)(Stream, Stream earlier);  // its work from now on waits for what is on the other stream now
   Status (*synchronize)(Stream);  // waits; what failed on the way, kDeadlock too
+  Status (*synchronize_device)();  // all streams of the device, whoever made them
+  Status (*record)(Event*, Stream);  // a new event behind what is on the stream now
+  Status (*passed)(Event, bool*);  // whether that is done
+  Status (*release_event)(Event);
+  Status (*device_of)(const void* memory, int* device);  // -1: the memory is of no device
   Status (*allocate)(size_t bytes, void** memory, Stream);
   Status (*release)(void* memory, Stream);
   Status (*copy)(void* to, const void* from, size_t bytes, Stream);  // between host and device, or on either

@@ -103,7 +103,7 @@ void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch,
     const Part& part = parts_[number];
     if (tape && part.first && (part.layer || tape->dropout.inputs > 0))
       mask_input(session, *tape, part.layer,
-                 part.layer ? outputs_of(part.layer - 1) : contiguous(tape->x, batch, shape_.I));
+                 part.layer ? outputs_of(part.layer - 1) : Rows<T>{tape->x.template as<T>(), x.step, x.row});
     const Rows<T> output = outputs_of(part.layer);
     const StateMasks masks{};
     DeviceForward<T> call{{dims(batch, part.inputs),

@@ -5,7 +5,7 @@
 #include <vector>
 #include "checkpoints.h"
 #include "network_layout.h"
-#include "session.h"
+#include "stream_order.h"
 namespace fastrnn {
 
 // The arrays of a Batch in the memory of the device
@@ -25,6 +25,7 @@ class DeviceBatch {
 struct DeviceWeights {
   DeviceBuffer flat;
   std::vector<DeviceBuffer> parts;
+  mutable StreamOrder order;
 };
 
 template <class T>
@@ -41,7 +42,7 @@ struct DeviceTape {
   Dropout dropout;
   std::shared_ptr<const DeviceWeights> weights;  // that forward had
   DeviceBatch rows;
-  DeviceBuffer x;  // (T,B,I), masked where x is; none where the caller keeps its own
+  DeviceBuffer x;  // (T,B,I) in the strides of x_rows, masked where x is; none where the caller keeps its own
   Rows<const T> x_rows = {};
   DeviceBuffer constant;
   Index constant_steps = 0;
@@ -49,6 +50,7 @@ struct DeviceTape {
   std::unique_ptr<SegmentStates<T, DeviceSession>> checkpoints;
   std::vector<DeviceBuffer> between;  // (T,B,outputs) of all layers but the last, masked
   bool learned_state = false;
+  StreamOrder order;
 };
 
 template <class T>
@@ -76,7 +78,7 @@ class DeviceNetwork : public NetworkLayout {
   // flat: parameter_count() numbers of the host or the device
   DeviceWeights pack(const DeviceSession& session, const T* flat) const;
 
-  // As Network::forward. The tape has its batch, dropout and weights; x must outlive it unless x is the tape's own.
+  // As Network::forward. The tape has its batch, dropout and weights, and with dropout of inputs x as its own.
   void forward(const DeviceSession& session, const Batch& batch, const DeviceBatch& rows, const DeviceWeights& weights,
                Rows<const T> x, const T* const* s0, Rows<T> y, T* const* sT, DeviceTape<T>* tape,
                DeviceConstant<T> constant) const;

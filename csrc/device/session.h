@@ -32,6 +32,9 @@ class DeviceSession {
   void zero(T* to, Index n) const {
     check(library_.zero(to, size_t(n) * sizeof(T), stream_), "clearing memory");
   }
+  void follow(Stream stream, Stream earlier) const {  // what `stream` does from now on comes after the other's work
+    if (stream != earlier) check(library_.follow(stream, earlier), "ordering streams");
+  }
   void synchronize(const char* what) const { check(library_.synchronize(stream_), what); }
 
  private:

@@ -242,6 +242,13 @@ class Recurrent(Streaming):
             TypeError: an argument is no array, or of a wrong dtype.
             MemoryError: there is not enough memory.
         """
+        if not _check.on_host(x, state, constant):
+            return _calls().forward(self, x, state, {
+                "lengths": lengths, "reset": reset, "training": training, "max_workspace": max_workspace,
+                "bptt": bptt, "dropout_seed": dropout_seed, "constant": constant,
+                "constant_steps": constant_steps, "return_cells": return_cells, "return_gates": return_gates,
+                "error_if_nonfinite": error_if_nonfinite,
+            })  # fmt: skip
         if bptt is not None:
             from .truncated import forward
 
@@ -347,6 +354,9 @@ class Recurrent(Streaming):
                 error_if_nonfinite=error_if_nonfinite,
             )  # fmt: skip
         _check.fresh_tape(isinstance(tape._core, self._tapes) and self._net.owns(tape._core), tape.used, self)
+        if tape._of_arrays or not _check.on_host(dy, dstate, flat):
+            given = {"clip": clip, "trace": trace, "error_if_nonfinite": error_if_nonfinite}
+            return _calls().backward(self, tape, dy, dstate, flat, x_gradient, given)  # type: ignore[no-any-return]
         T, B, unbatched = tape._core.steps, tape._core.batch, tape._unbatched
         dy_rows = _check.output_gradient(dy, T, B, self._y_width, self.dtype, self.batch_first, unbatched)
         dafter = None if dstate is None else _check.states(
@@ -388,6 +398,13 @@ class Recurrent(Streaming):
     def __repr__(self) -> str:
         chosen = "".join(f", {name}={value!r}" for name, value in self._options().items())
         return f"{type(self).__name__}({self.input_size}, {self.hidden_size}{chosen})"
+
+
+def _calls() -> Any:
+    """The module of calls on arrays in the memory of a GPU, imported where it is wanted."""
+    from .cuda import calls
+
+    return calls
 
 
 def _nonfinite() -> Any:

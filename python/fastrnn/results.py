@@ -130,6 +130,11 @@ class Tape:
         return int(self._core.segments)
 
     @property
+    def _of_arrays(self) -> bool:
+        """Whether forward has been given arrays in the memory of a GPU."""
+        return getattr(self._core, "of_arrays", False)
+
+    @property
     def used(self) -> bool:
         """Whether a backward pass has consumed this tape."""
         return bool(self._core.used)

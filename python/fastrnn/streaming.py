@@ -57,6 +57,10 @@ class Streaming(Shapes):
         return Stream(self, batch, state)
 
     def _checked_step(self, x_t: _Array, state: State, out: _Array | None) -> tuple[_Array, State]:
+        if not _check.on_host(x_t, state, out):
+            from .cuda import calls
+
+            return calls.step(self, x_t, state, out)  # type: ignore[arg-type]
         _check.forward_only("step", self.directions)
         x = _check.step_input(x_t, self.input_size, self.dtype, self._weight("weight_ih_l0"))
         single = x.ndim == 1

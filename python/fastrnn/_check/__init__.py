@@ -14,6 +14,7 @@ from .values import *  # noqa: F403
 if TYPE_CHECKING:
     from .crf import *  # noqa: F403
     from .decoding import *  # noqa: F403
+    from .devices import *  # noqa: F403
     from .fitting import *  # noqa: F403
     from .forbidden import *  # noqa: F403
     from .models import *  # noqa: F403
@@ -27,6 +28,7 @@ else:
         import importlib
 
         for module in (
+            "devices",
             "models",
             "readers",
             "producers",

@@ -22,19 +22,22 @@ def _with_contiguous_rows(a: Array) -> Array:
     return a.copy()
 
 
+def sequence_shape(shape: tuple[int, ...], input_size: int, batch_first: bool, weight: str) -> bool:
+    """Whether x of a shape comes without a batch."""
+    layout = "(B,T,I)" if batch_first else "(T,B,I)"
+    if len(shape) not in (2, 3):
+        raise ValueError(f"x has shape {shape}, but {layout} or, without a batch, (T,I) is needed")
+    if shape[-1] != input_size:
+        raise ValueError(f"x has I={shape[-1]} (shape {shape}) but {weight} expects I={input_size}")
+    return len(shape) == 2
+
+
 def sequence(
     x: object, input_size: int, dtype: np.dtype[Any], batch_first: bool, weight: str
 ) -> tuple[Array, bool]:
     """x as (T,B,I) with contiguous rows, and whether it came without a batch."""
     given = array("x", x)
-    layout = "(B,T,I)" if batch_first else "(T,B,I)"
-    if given.ndim not in (2, 3):
-        raise ValueError(f"x has shape {given.shape}, but {layout} or, without a batch, (T,I) is needed")
-    if given.shape[-1] != input_size:
-        raise ValueError(
-            f"x has I={given.shape[-1]} (shape {given.shape}) but {weight} expects I={input_size}"
-        )
-    unbatched = given.ndim == 2
+    unbatched = sequence_shape(given.shape, input_size, batch_first, weight)
     x3 = given[:, None] if unbatched else given.transpose(1, 0, 2) if batch_first else given
     return _with_contiguous_rows(floats("x", x3, dtype)), unbatched
 
@@ -45,6 +48,16 @@ def projection(value: object, hidden_size: object) -> int:
     if number and number >= size("hidden_size", hidden_size):
         raise ValueError(f"proj_size is {number}, but must be less than hidden_size, which is {hidden_size}")
     return number
+
+
+def state_items(name: str, value: object, cell: str, letters: tuple[str, ...]) -> tuple[Any, ...]:
+    """The states of a cell, one for each letter."""
+    items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    if len(items) != len(letters) or (len(letters) > 1) != isinstance(value, (tuple, list)):
+        form = f"the tuple ({', '.join(letters)})" if len(letters) > 1 else f"one array {letters[0]}"
+        got = f"a tuple of {len(items)}" if isinstance(value, (tuple, list)) else "one array"
+        raise ValueError(f"{name} is {got}, but the state of {cell} is {form}")
+    return items
 
 
 def states(
@@ -59,13 +72,9 @@ def states(
     """The states of a cell, `letters` and `shapes` for each, as dense arrays; None for zeros."""
     if value is None:
         return None
-    items = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not isinstance(value, (tuple, list, np.ndarray)):
         raise TypeError(f"{name} is of type {type(value).__name__}, not made of NumPy arrays")
-    if len(items) != len(letters) or (len(letters) > 1) != isinstance(value, (tuple, list)):
-        form = f"the tuple ({', '.join(letters)})" if len(letters) > 1 else f"one array {letters[0]}"
-        got = f"a tuple of {len(items)}" if isinstance(value, (tuple, list)) else "one array"
-        raise ValueError(f"{name} is {got}, but the state of {cell} is {form}")
+    items = state_items(name, value, cell, letters)
     result: list[Array | None] = []
     for letter, item, shape in zip(letters, items, shapes):
         if item is None and parts_optional:
@@ -140,15 +149,18 @@ def gradient_buffer(flat: object, count: int, dtype: np.dtype[Any]) -> Array:
     return given
 
 
+def step_shape(shape: tuple[int, ...], input_size: int, weight: str) -> None:
+    """The shape of one step."""
+    if len(shape) not in (1, 2):
+        raise ValueError(f"x_t has shape {shape}, but one step is (B,I) or (I,)")
+    if shape[-1] != input_size:
+        raise ValueError(f"x_t has I={shape[-1]} (shape {shape}) but {weight} expects I={input_size}")
+
+
 def step_input(x_t: object, input_size: int, dtype: np.dtype[Any], weight: str) -> Array:
     """One step (B,I), or (I,) for one stream, dense."""
     given = floats("x_t", x_t, dtype)
-    if given.ndim not in (1, 2):
-        raise ValueError(f"x_t has shape {given.shape}, but one step is (B,I) or (I,)")
-    if given.shape[-1] != input_size:
-        raise ValueError(
-            f"x_t has I={given.shape[-1]} (shape {given.shape}) but {weight} expects I={input_size}"
-        )
+    step_shape(given.shape, input_size, weight)
     return dense(given)
 
 
@@ -159,18 +171,24 @@ def forward_only(name: str, directions: tuple[str, ...]) -> None:
         raise ValueError(f"{name} runs forward in time, but this net is {both}")
 
 
-def constant(
-    value: object, steps: object, B: int, width: int, direction: str, dtype: np.dtype[Any]
-) -> tuple[Array, int]:
-    """A constant input (B, G*H) of the first layer, and the number of its steps."""
+def constant_steps(value: object, direction: str) -> int:
+    """At how many steps of the first layer, which runs forward, a constant input is added; None is all."""
     if direction != "forward":
         raise ValueError(
             f"constant needs a first layer that runs forward, but that of this net runs {direction}"
         )
+    return sys.maxsize if value is None else size("constant_steps", value, 0, sys.maxsize)
+
+
+def constant(
+    value: object, steps: object, B: int, width: int, direction: str, dtype: np.dtype[Any]
+) -> tuple[Array, int]:
+    """A constant input (B, G*H) of the first layer, and the number of its steps."""
+    count = constant_steps(steps, direction)
     a = floats("constant", value, dtype)
     if a.shape != (B, width):
         raise ValueError(f"constant has shape {a.shape}, but this net and x need {(B, width)}")
-    return dense(a), sys.maxsize if steps is None else size("constant_steps", steps, 0, sys.maxsize)
+    return dense(a), count
 
 
 def bptt(

@@ -165,6 +165,24 @@ def product(**sizes: int) -> int:
     return total
 
 
+def on_gpu(value: Any) -> bool:
+    """Whether it is an array in the memory of a GPU, of whatever library."""
+    device = getattr(value, "__dlpack_device__", None)
+    if callable(device):
+        return device()[0] in (2, 13)  # kDLCUDA, kDLCUDAManaged
+    return hasattr(value, "__cuda_array_interface__")
+
+
+def on_host(*values: object) -> bool:
+    """Whether none of them, nor of the items of tuples, is an array in the memory of a GPU."""
+    for value in values:
+        if value is None or isinstance(value, np.ndarray):
+            continue
+        if not on_host(*value) if isinstance(value, (tuple, list)) else on_gpu(value):
+            return False
+    return True
+
+
 def array(name: str, value: object) -> Array:
     """A NumPy array of any kind."""
     if not isinstance(value, np.ndarray):

@@ -96,6 +96,7 @@ cudaError_t LaunchKernel(LaunchArguments launch) {
   if (launch.cooperative && ToDim3(launch.grid).Count() > resident) {
     return SetError(cudaErrorCooperativeLaunchTooLarge);
   }
+  if (const cudaError_t error = CheckStream(launch.stream)) return error;
   LaunchRequest request;
   request.kernel = kernel;
   request.grid = ToDim3(launch.grid);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "memory.h"
@@ -31,8 +32,39 @@ bool IsPinned(const void* pointer) {
   return address < next->first + next->second;
 }
 
+// Addresses that cudaMallocAsync has given out and cudaFreeAsync has not taken back: base -> size. They are known to
+// be of the device before the memory exists for kernels.
+class AsyncRanges {
+ public:
+  static AsyncRanges& Get() {
+    static auto* ranges = new AsyncRanges;
+    return *ranges;
+  }
+  void Add(const void* base, size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ranges_[reinterpret_cast<uint64_t>(base)] = bytes;
+  }
+  void Remove(const void* base) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ranges_.erase(reinterpret_cast<uint64_t>(base));
+  }
+  bool Contains(const void* pointer) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto address = reinterpret_cast<uint64_t>(pointer);
+    auto next = ranges_.upper_bound(address);
+    if (next == ranges_.begin()) return false;
+    --next;
+    return address < next->first + next->second;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<uint64_t, size_t> ranges_;
+};
+
 bool IsDevice(const void* pointer) {
-  return AllocationTable::Get().Find(reinterpret_cast<uint64_t>(pointer), 1) != nullptr;
+  return AllocationTable::Get().Find(reinterpret_cast<uint64_t>(pointer), 1) != nullptr ||
+         AsyncRanges::Get().Contains(pointer);
 }
 
 void* NewDeviceMemory(size_t bytes) {
@@ -109,6 +141,7 @@ cudaError_t Copy(Transfer transfer, cudaMemcpyKind kind, cudaStream_t stream_han
   if (transfer.height > 1 && (transfer.width > transfer.to_pitch || transfer.width > transfer.from_pitch)) {
     return SetError(cudaErrorInvalidPitchValue);
   }
+  if (const cudaError_t error = CheckStream(stream_handle)) return error;
   Stream* stream = ToStream(stream_handle);
   const Direction direction = DirectionOf(kind, transfer.to, transfer.from);
   const bool pageable_source = !direction.from_device && !IsPinned(transfer.from);
@@ -129,6 +162,7 @@ cudaError_t Copy(Transfer transfer, cudaMemcpyKind kind, cudaStream_t stream_han
 cudaError_t Fill(void* to, size_t pitch, int value, size_t width, size_t height, cudaStream_t stream_handle) {
   if (!HasDevice()) return SetError(cudaErrorNoDevice);
   if (width == 0 || height == 0) return cudaSuccess;
+  if (const cudaError_t error = CheckStream(stream_handle)) return error;
   WorkQueue::Get().Submit(ToStream(stream_handle), [=](const Operation& operation) {
     for (size_t row = 0; row < height; ++row) {
       char* begin = static_cast<char*>(to) + row * pitch;
@@ -202,10 +236,12 @@ cudaError_t cudaMemPoolSetAttribute(cudaMemPool_t pool, cudaMemPoolAttr, void* v
 cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
   if (!HasDevice()) return SetError(cudaErrorNoDevice);
   *pointer = nullptr;
+  if (const cudaError_t error = ptxemu::CheckStream(stream)) return error;
   if (bytes == 0) return cudaSuccess;
   void* memory = ptxemu::NewDeviceMemory(bytes);
   if (memory == nullptr) return SetError(cudaErrorMemoryAllocation);
   *pointer = memory;
+  ptxemu::AsyncRanges::Get().Add(memory, bytes);
   WorkQueue::Get().Submit(ptxemu::ToStream(stream), [=](const ptxemu::Operation&) {
     AllocationTable::Get().Add(memory, bytes, "cudaMallocAsync");
   });
@@ -215,11 +251,13 @@ cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
 cudaError_t cudaFreeAsync(void* pointer, cudaStream_t stream) {
   if (!HasDevice()) return SetError(cudaErrorNoDevice);
   if (pointer == nullptr) return cudaSuccess;
+  if (const cudaError_t error = ptxemu::CheckStream(stream)) return error;
   WorkQueue::Get().Submit(ptxemu::ToStream(stream), [=](const ptxemu::Operation& operation) {
     ptxemu::CheckTransfer(operation, pointer, 1, true, "cudaFreeAsync: pointer");
     if (!AllocationTable::Get().Remove(pointer)) {
       throw ptxemu::EmulationError("cudaFreeAsync: no allocation starts at the pointer");
     }
+    ptxemu::AsyncRanges::Get().Remove(pointer);
     std::free(pointer);
   });
   return cudaSuccess;

@@ -31,9 +31,14 @@ Stream* ToStream(cudaStream_t stream) {
   return reinterpret_cast<Stream*>(stream);
 }
 
+cudaError_t CheckStream(cudaStream_t stream) {
+  return SetError(ToStream(stream)->destroyed ? cudaErrorInvalidResourceHandle : cudaSuccess);
+}
+
 }  // namespace ptxemu
 
 using ptxemu::AsynchronousError;
+using ptxemu::CheckStream;
 using ptxemu::HasDevice;
 using ptxemu::SetError;
 using ptxemu::ToEvent;
@@ -57,22 +62,26 @@ cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, i
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  if (const cudaError_t error = CheckStream(stream)) return error;
   WorkQueue::Get().DestroyStream(ToStream(stream));
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   if (!HasDevice()) return SetError(cudaErrorNoDevice);
+  if (const cudaError_t error = CheckStream(stream)) return error;
   WorkQueue::Get().SynchronizeStream(ToStream(stream));
   return AsynchronousError();
 }
 
 cudaError_t cudaStreamQuery(cudaStream_t stream) {
   if (!HasDevice()) return SetError(cudaErrorNoDevice);
+  if (const cudaError_t error = CheckStream(stream)) return error;
   return WorkQueue::Get().Query(ToStream(stream)->last) ? AsynchronousError() : cudaErrorNotReady;
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (const cudaError_t error = CheckStream(stream)) return error;
   WorkQueue::Get().WaitForEvent(ToStream(stream), *ToEvent(event));
   return cudaSuccess;
 }
@@ -93,6 +102,7 @@ cudaError_t cudaDeviceGetStreamPriorityRange(int* least, int* greatest) {
 }
 
 cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  if (const cudaError_t error = CheckStream(stream)) return error;
   WorkQueue::Get().Submit(ToStream(stream), [=](const ptxemu::Operation&) { function(data); });
   return cudaSuccess;
 }
@@ -114,6 +124,7 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  if (const cudaError_t error = CheckStream(stream)) return error;
   WorkQueue::Get().RecordEvent(ToEvent(event), ToStream(stream));
   return cudaSuccess;
 }

@@ -45,6 +45,8 @@ cudaError_t AsynchronousError();
 
 bool HasDevice();
 Stream* ToStream(cudaStream_t stream);
+// cudaErrorInvalidResourceHandle of a stream that was destroyed, remembered, else success.
+cudaError_t CheckStream(cudaStream_t stream);
 
 // Limits of the simulated device; sm_80 or sm_90 by PTXEMU_CC.
 int MaxSharedPerBlockOptIn();

@@ -55,7 +55,8 @@ void WorkQueue::DestroyStream(Stream* stream) {
   const Lock lock(mutex_);
   SynchronizeStream(stream);
   streams_.erase(std::remove(streams_.begin(), streams_.end(), stream), streams_.end());
-  delete stream;
+  stream->last = nullptr;
+  stream->destroyed = true;
 }
 
 // --- Submission -----------------------------------------------------------------------

@@ -58,6 +58,7 @@ struct Stream {
   int lane = 0;
   bool is_default = false;
   bool blocking = true;  // ordered with the legacy default stream
+  bool destroyed = false;
   OperationPointer last;
   std::shared_ptr<Capture> capture;
   std::vector<int> capture_tail;  // nodes that the next captured node depends on
@@ -81,6 +82,7 @@ class WorkQueue {
 
   Stream* default_stream() { return &default_stream_; }
   Stream* CreateStream(bool blocking);
+  // The object stays, so that later uses of the handle are recognised.
   void DestroyStream(Stream* stream);
 
   // Appends work to the stream, or to the graph if the stream is being captured. Returns the
@@ -131,7 +133,7 @@ class WorkQueue {
 
   mutable std::recursive_mutex mutex_;
   Stream default_stream_;
-  std::vector<Stream*> streams_;  // without the default stream
+  std::vector<Stream*> streams_;  // without the default stream and destroyed ones
   std::vector<OperationPointer> pending_;
   std::vector<Place> places_;            // by operation id
   std::vector<uint32_t> last_sequence_;  // by lane

@@ -100,6 +100,43 @@ void TestAsynchronousMemory() {
   test::Expect("asynchronous memory", ok);
 }
 
+// The direction of a transfer follows from the addresses, also while the allocation has not run yet.
+void TestDirectionByAddress() {
+  Streams streams;
+  bool ok = true;
+  for (int round = 0; round < 8; ++round) {
+    int *values = nullptr, *copies = nullptr, last = 0;
+    CUDA_CHECK(cudaMallocAsync(&values, kSize * sizeof(int), streams.first));
+    CUDA_CHECK(cudaMallocAsync(&copies, kSize * sizeof(int), streams.first));
+    Fill<<<kBlocks, kThreads, 0, streams.first>>>(values, round);
+    CUDA_CHECK(cudaMemcpyAsync(copies, values, kSize * sizeof(int), cudaMemcpyDefault, streams.first));
+    CUDA_CHECK(cudaMemcpyAsync(&last, copies + kSize - 1, sizeof last, cudaMemcpyDefault, streams.first));
+    CUDA_CHECK(cudaFreeAsync(values, streams.first));
+    CUDA_CHECK(cudaFreeAsync(copies, streams.first));
+    CUDA_CHECK(cudaStreamSynchronize(streams.first));
+    ok &= last == round + kSize - 1;
+  }
+  test::Expect("direction by address", ok);
+}
+
+void TestDestroyedStream() {
+  cudaStream_t stream;
+  cudaEvent_t event;
+  int* values = nullptr;
+  CUDA_CHECK(cudaStreamCreate(&stream));
+  CUDA_CHECK(cudaEventCreate(&event));
+  CUDA_CHECK(cudaStreamDestroy(stream));
+  Fill<<<kBlocks, kThreads, 0, stream>>>(values, 1);
+  bool refused = cudaGetLastError() == cudaErrorInvalidResourceHandle;
+  for (const cudaError_t error :
+       {cudaEventRecord(event, stream), cudaStreamWaitEvent(stream, event, 0), cudaStreamSynchronize(stream),
+        cudaStreamDestroy(stream), cudaMallocAsync(&values, 4, stream)})
+    refused &= error == cudaErrorInvalidResourceHandle;
+  cudaGetLastError();
+  CUDA_CHECK(cudaEventDestroy(event));
+  test::Expect("destroyed stream", refused);
+}
+
 // Page-locked memory holds the result only after the host has waited.
 void TestPinned(bool with_wait) {
   Streams streams;
@@ -124,6 +161,8 @@ int main(int argc, char** argv) {
   TestEvents(std::strcmp(bug, "missing_wait") != 0);
   TestGraph(std::strcmp(bug, "missing_graph_edge") != 0);
   TestAsynchronousMemory();
+  TestDirectionByAddress();
+  TestDestroyedStream();
   TestPinned(std::strcmp(bug, "host_reads_early") != 0);
   return test::Finish();
 }
