@@ -16,7 +16,7 @@ struct StoreSlots {
   static constexpr bool kStarts = false;
   Real* slots;  // the first one that x feeds, of row 0
   Index ld, H, width;  // of a row of slots; of W_ih's rows
-  const Real* bias;  // (width)
+  const Real* bias;  // (width) or null
   const Real* constant;  // (B,width) of the user, in the order of gates
   Index constant_rows;  // the first rows of R, to which it is added
   const Place* places;
@@ -24,12 +24,19 @@ struct StoreSlots {
   FR_DEVICE void operator()(Index row, Index column, const Real (&sums)[1][2], int count) const {
     each_column(count, [&](int e) {
       const Index c = column + e;
-      Real sum = sums[0][e] + bias[c];
+      Real sum = sums[0][e] + (bias ? bias[c] : Real(0));
       if (row < constant_rows) sum += constant[places[row].user * width + gates[c / H] * H + c % H];
       slots[row * ld + c] = sum;
     });
   }
 };
+
+// Rows of the recurrence in the steps to which the constant input is added: they are the first ones
+template <class Real>
+Index constant_rows(const ForwardArgs<Real>& args, const Steps& host) {
+  const Index steps = args.constant ? args.constant_steps - args.steps.begin : 0;
+  return steps <= 0 ? 0 : Walk{args.dims, host}.first(steps < args.dims.T ? steps : args.dims.T);
+}
 
 template <class Cell, class Math>
 struct Forward {
@@ -64,15 +71,9 @@ struct Forward {
     return cudaSuccess;
   }
 
-  // Rows of the recurrence in the steps to which the constant input is added: they are the first ones
-  Index constant_rows() const {
-    const Index steps = args.constant ? args.constant_steps - args.steps.begin : 0;
-    return steps <= 0 ? 0 : Walk{d, host}.first(steps < d.T ? steps : d.T);
-  }
-
   cudaError_t input_product() const {
     const StoreSlots<Real> store{
-        tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(), tape.places,
+        tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(args, host), tape.places,
         Slots<Cell>::gate_of_x()};
     return product<Math, typename Math::LargeTile, true, true>(
         Matrix<Scalar>(tape.x, d.I), Matrix<Scalar>(packed.W_ih, d.I), {d.R, G * d.H, d.I, 0}, store, stream);

@@ -62,6 +62,7 @@ template <class T>
 struct DeviceKernels {
   int count;
   const DeviceKernel<T>* cells;
+  const DeviceKernel<T>* masked;  // the same cells, for calls with StateMasks; null of 16 bits
 };
 
 // What networks do around their kernels
@@ -91,7 +92,7 @@ struct DeviceProperties {
   size_t memory;  // bytes
 };
 
-constexpr int kDeviceLibraryVersion = 1;  // of all structs of this file
+constexpr int kDeviceLibraryVersion = 2;  // of all structs of this file
 
 // What the library exports, by the function fastrnn_cuda_library. Functions act on the device that the calling thread
 // uses.
