@@ -32,7 +32,7 @@ bool IsPinned(const void* pointer) {
 }
 
 bool IsDevice(const void* pointer) {
-  return AllocationTable::Get().Find(reinterpret_cast<uint64_t>(pointer), 1) != nullptr;
+  return AllocationTable::Get().Knows(reinterpret_cast<uint64_t>(pointer));
 }
 
 void* NewDeviceMemory(size_t bytes) {
@@ -206,6 +206,7 @@ cudaError_t cudaMallocAsync(void** pointer, size_t bytes, cudaStream_t stream) {
   void* memory = ptxemu::NewDeviceMemory(bytes);
   if (memory == nullptr) return SetError(cudaErrorMemoryAllocation);
   *pointer = memory;
+  AllocationTable::Get().Promise(memory, bytes);
   WorkQueue::Get().Submit(ptxemu::ToStream(stream), [=](const ptxemu::Operation&) {
     AllocationTable::Get().Add(memory, bytes, "cudaMallocAsync");
   });

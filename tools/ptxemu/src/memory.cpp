@@ -18,7 +18,21 @@ void AllocationTable::Add(const void* base, uint64_t size, const std::string& na
   allocation.base = reinterpret_cast<uint64_t>(base);
   allocation.size = size;
   allocation.name = name + " #" + std::to_string(next_number_++);
+  promised_.erase(allocation.base);
   allocations_[allocation.base] = std::move(allocation);
+}
+
+void AllocationTable::Promise(const void* base, uint64_t size) {
+  const Lock lock(mutex_);
+  promised_[reinterpret_cast<uint64_t>(base)] = size;
+}
+
+bool AllocationTable::Knows(uint64_t address) const {
+  const Lock lock(mutex_);
+  const auto promise = promised_.upper_bound(address);
+  if (promise != promised_.begin() && address - std::prev(promise)->first < std::prev(promise)->second) return true;
+  const auto next = allocations_.upper_bound(address);
+  return next != allocations_.begin() && std::prev(next)->second.Contains(address, 1);
 }
 
 bool AllocationTable::Remove(const void* base) {

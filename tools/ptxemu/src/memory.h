@@ -65,10 +65,14 @@ class AllocationTable {
   static AllocationTable& Get();
 
   void Add(const void* base, uint64_t size, const std::string& name);
+  // What cudaMallocAsync has promised: the host knows the range, kernels do not before Add.
+  void Promise(const void* base, uint64_t size);
   // False if no allocation starts at `base`.
   bool Remove(const void* base);
   // The allocation that holds the whole range, or nullptr.
   Allocation* Find(uint64_t address, uint64_t bytes);
+  // Whether the host knows the address as one of the device.
+  bool Knows(uint64_t address) const;
   // For messages: "cudaMalloc #3 + 64", or the nearest allocation below an address out of bounds.
   std::string Describe(uint64_t address) const;
 
@@ -77,6 +81,7 @@ class AllocationTable {
 
   mutable std::mutex mutex_;
   std::map<uint64_t, Allocation> allocations_;
+  std::map<uint64_t, uint64_t> promised_;  // base -> size
   int next_number_ = 1;
 };
 

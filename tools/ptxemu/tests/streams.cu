@@ -100,6 +100,22 @@ void TestAsynchronousMemory() {
   test::Expect("asynchronous memory", ok);
 }
 
+// Which way a copy goes is known from the moment that its memory was asked for, be it there already or not.
+void TestDirectionOfCopies() {
+  Streams streams;
+  bool ok = true;
+  for (int round = 0; round < 50; ++round) {
+    int *values = nullptr, result = -1;
+    CUDA_CHECK(cudaMallocAsync(&values, kSize * sizeof(int), streams.first));
+    Fill<<<kBlocks, kThreads, 0, streams.first>>>(values, round);
+    CUDA_CHECK(cudaMemcpyAsync(&result, values, sizeof(int), cudaMemcpyDefault, streams.first));
+    CUDA_CHECK(cudaFreeAsync(values, streams.first));
+    CUDA_CHECK(cudaStreamSynchronize(streams.first));
+    ok &= result == round;
+  }
+  test::Expect("direction of copies", ok);
+}
+
 // Page-locked memory holds the result only after the host has waited.
 void TestPinned(bool with_wait) {
   Streams streams;
@@ -124,6 +140,7 @@ int main(int argc, char** argv) {
   TestEvents(std::strcmp(bug, "missing_wait") != 0);
   TestGraph(std::strcmp(bug, "missing_graph_edge") != 0);
   TestAsynchronousMemory();
+  TestDirectionOfCopies();
   TestPinned(std::strcmp(bug, "host_reads_early") != 0);
   return test::Finish();
 }
