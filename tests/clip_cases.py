@@ -8,6 +8,7 @@ from clip_loop import DIRECTIONS, Problem
 from fastrnn.layers import CELLS
 from runner import as_state, parts
 from shapes import make_lengths
+from targets import using
 
 
 def make_problem(cell, directions, T, B, I, H, *, seed, lengths=False, reset=False, bias=True, steep=1.0):  # noqa: E741
@@ -39,7 +40,7 @@ def make_problem(cell, directions, T, B, I, H, *, seed, lengths=False, reset=Fal
 
 
 def build(cell, directions, I, H, target, dtype, **options):  # noqa: E741
-    with fastrnn.using(target):
+    with using(target):
         return CELLS[cell](I, H, len(directions), direction=list(directions), dtype=dtype, **options)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import fastrnn
 import pytest
 from shapes import CELLS
+from targets import CUDA, using
 
 TARGETS = fastrnn.available()
 RESTARTED = "FASTRNN_TESTS_EMULATED"
@@ -49,17 +50,25 @@ def pytest_cmdline_main(config):
     )
 
 
-@pytest.fixture(params=TARGETS)
+def pytest_generate_tests(metafunc):
+    """The targets of a run: those of the processor, or under --cuda the GPU alone."""
+    here = TARGETS if cuda_mode(metafunc.config) == "none" else [CUDA]
+    for name, chosen in (("target", here), ("fast_target", [name for name in here if name != "reference"])):
+        if name in metafunc.fixturenames:
+            metafunc.parametrize(name, chosen, indirect=True)
+
+
+@pytest.fixture
 def target(request):
     """The name of every target that runs here; nets built inside the test use it."""
-    with fastrnn.using(request.param):
+    with using(request.param):
         yield request.param
 
 
-@pytest.fixture(params=[name for name in TARGETS if name != "reference"])
+@pytest.fixture
 def fast_target(request):
     """Every target but the reference, which the others are held against."""
-    with fastrnn.using(request.param):
+    with using(request.param):
         yield request.param
 
 

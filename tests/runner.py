@@ -3,16 +3,16 @@
 
 import functools
 
-import fastrnn
 import numpy as np
 from fastrnn.layers import CELLS as CLASSES
 from shapes import make_case
+from targets import using
 from tolerance import assert_close, assert_same_bits
 
 
 def build(case, target, dtype, **options):
     """A net of the target with the parameters of the case."""
-    with fastrnn.using(target):
+    with using(target):
         net = CLASSES[case.cell](
             case.I,
             case.H,

@@ -11,7 +11,7 @@ CELLS = list(oracle.CELLS)
 # Of several phases a step
 STAGED = ["gru_reset_before", "gru_layer_norm", "lstm_projected", "lstm_layer_norm"]
 IN_BFLOAT16 = [cell for cell in CELLS if cell not in STAGED]
-VECTOR_BYTES = {"reference": 8, "portable": 16, "neon": 16, "avx2": 32, "avx512": 64}
+VECTOR_BYTES = {"reference": 8, "portable": 16, "neon": 16, "avx2": 32, "avx512": 64, "cuda": 32}
 
 
 def lanes(target, dtype):

@@ -13,6 +13,7 @@ from clip_cases import build, make_problem, net_of, run
 from fastrnn import _core
 from runner import compare_bits
 from shapes import CELLS, IN_BFLOAT16
+from targets import using
 from workspace import least_workspace
 
 # directions, T, B, I, H and what else
@@ -173,7 +174,7 @@ def test_nothing_to_keep(target, cell, shape):
 def test_other_layouts(target, dtype, cell):
     case = problem(cell, "resets")
     want, _ = run(net_of(case, target, dtype), case)
-    with fastrnn.using(target):
+    with using(target):
         net = fastrnn.layers.CELLS[cell](5, 11, bidirectional=True, batch_first=True, dtype=dtype)
     net.load_state_dict({name: a.astype(dtype) for name, a in case.parameters.items()})
     x, dy, reset = (np.asfortranarray(a.swapaxes(0, 1)) for a in (case.x, case.dy, case.reset))

@@ -12,6 +12,7 @@ from clip_cases import make_problem, net_of, run, sizes
 from fastrnn import Clip, _core
 from runner import compare_bits
 from shapes import IN_BFLOAT16
+from targets import using
 from tolerance import assert_close, tolerance
 from workspace import least_workspace
 
@@ -138,7 +139,7 @@ def test_the_loop_without_limits_is_back_propagation(cell):
 
 def test_by_hand(target, dtype):
     """h_t = 2 h_{t-1}: dL/dh doubles from step to step, or stays at the limit."""
-    with fastrnn.using(target):
+    with using(target):
         net = fastrnn.RNN(1, 1, nonlinearity="relu", bias=False, dtype=dtype)
     net.flat[:] = [0, 2]
     before = np.ones((1, 1, 1), dtype)
@@ -252,7 +253,7 @@ def test_bfloat16(target, cell, setting):
 
 def losses(target, nonlinearity, recurrent, lr, clip, dtype="float64"):
     """Of 300 updates that teach a net to give its input again, one step later; fewer where a loss is not finite."""
-    with fastrnn.using(target):
+    with using(target):
         net = fastrnn.RNN(1, 16, nonlinearity=nonlinearity, dtype=dtype, seed=0)
     net.parameters()["weight_hh_l0"][:] = recurrent
     readout = (np.random.default_rng(0).standard_normal(16) / 4).astype(dtype)

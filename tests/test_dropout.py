@@ -12,6 +12,7 @@ from masks import OUTPUTS, kept
 from refusal import refused
 from runner import CLASSES, as_state, build, compare_bits, parts
 from shapes import make_case
+from targets import using
 
 T, B, H = 12, 7, 40
 KINDS = [
@@ -127,7 +128,7 @@ def fastrnn_layer(case, target, dtype, number):
         if f"_l{number}" in name
     }
     inputs = mine["weight_ih_l0"].shape[1]
-    with fastrnn.using(target):
+    with using(target):
         net = CLASSES[case.cell](inputs, case.H, bidirectional=case.bidirectional, dtype=dtype)
     net.load_state_dict(mine)
     return net

@@ -9,6 +9,7 @@ from oracle import affine, normal_affine, sigmoid
 from refusal import refused, zeros
 from runner import CLASSES, as_state, build, compare_bits, parts
 from shapes import make_case
+from targets import using
 from tolerance import assert_close
 
 LSTMS = [cell for cell, facts in oracle.CELLS.items() if facts.states > 1]
@@ -113,7 +114,7 @@ def test_backward_follows_as_ever(target, dtype, cell):
 def test_layouts(target, dtype, cell):
     """T and B stand as in x."""
     net = CLASSES[cell](3, 9, 2, bidirectional=True, dtype=dtype, seed=1)
-    with fastrnn.using(target):
+    with using(target):
         turned = CLASSES[cell](3, 9, 2, bidirectional=True, dtype=dtype, seed=1, batch_first=True)
     x = np.random.default_rng(1).standard_normal((4, 2, 3)).astype(dtype)
     asked = {"return_gates": True, "return_cells": cell in LSTMS}
@@ -136,7 +137,7 @@ def test_the_last_cell_is_the_final_state(target, dtype):
 
 
 def test_bfloat16(target):
-    with fastrnn.using(target):
+    with using(target):
         net = fastrnn.LSTM(5, 19, dtype="bfloat16", seed=1)
     x = np.random.default_rng(1).standard_normal((4, 3, 5)).astype("f")
     y, _, _, found = net.forward(x, return_cells=True, return_gates=True)

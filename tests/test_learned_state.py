@@ -10,6 +10,7 @@ import pytest
 from refusal import refused
 from runner import CLASSES, as_state, build, compare_bits, parts
 from shapes import make_case
+from targets import using
 from tolerance import assert_close
 
 T, B, I, H = 6, 5, 4, 9  # noqa: E741
@@ -23,7 +24,7 @@ def pair(cell, target, dtype, **options):
     names = LETTERS[: len(case.state)]
     learned = {name: s[:, 0] for name, s in zip(names, case.state)}
     plain = build(case, target, dtype)
-    with fastrnn.using(target):
+    with using(target):
         net = CLASSES[cell](I, H, 2, bidirectional=True, learn_state=True, dtype=dtype, **options)
     net.load_state_dict({name: value.astype(dtype) for name, value in (case.parameters | learned).items()})
     return case, net, plain, as_state([np.repeat(s[:, :1], B, 1) for s in case.state], dtype)

@@ -12,6 +12,7 @@ from clip_cases import build, make_problem, net_of
 from fastrnn import Clip, NonFiniteError
 from runner import as_state, compare_bits, parts
 from shapes import CELLS
+from targets import using
 from workspace import least_workspace
 
 # Every cell in one stack, two of them in others: places are found by code that knows no cell
@@ -204,7 +205,7 @@ def test_overflow_of_dh(fast_target, words, layer):
 
 def test_overflow_of_dc(fast_target):
     """Gates are 1/2 and the memory is 0: what comes from behind and through the output is too much in sum."""
-    with fastrnn.using(fast_target):
+    with using(fast_target):
         net = fastrnn.LSTM(2, 3, direction="forward")
     net.flat[:] = 0
     _, _, tape = net.forward(np.zeros((4, 2, 2), np.float32))
@@ -290,7 +291,7 @@ def test_nothing_to_look_at(target, cell, shape):
 @pytest.mark.parametrize("batch_first", [False, True])
 def test_other_layouts(target, cell, batch_first):
     """t and row are those of time and batch, however x lies."""
-    with fastrnn.using(target):
+    with using(target):
         net = fastrnn.layers.CELLS[cell](3, 5, batch_first=batch_first, seed=0)
     x = np.zeros((2, 4, 3) if batch_first else (4, 2, 3), np.float32)
     x[(1, 3) if batch_first else (3, 1)] = np.nan

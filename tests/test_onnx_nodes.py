@@ -8,6 +8,7 @@ import fastrnn
 import numpy as np
 import pytest
 from onnx_adapter import DEFAULTS, GATES, Node, takes_reset_before
+from targets import using
 
 onnx = pytest.importorskip("onnx", reason="ONNX is an optional further oracle")
 onnxruntime = pytest.importorskip("onnxruntime", reason="ONNX Runtime is an optional further oracle")
@@ -104,7 +105,7 @@ def one(seed):
     want = expected(operator, attributes, tensors)
     weights = {name: tensors[name] for name in tensors if name in ("W", "R", "B", "P")}
     given = {name: tensors[name] for name in tensors if name not in weights}
-    with fastrnn.using(target):
+    with using(target):
         node = Node(operator, attributes, **weights, one_bias=one_bias)
     got = node(**given)
     for name, ours, theirs in zip(OUTPUTS, got, want, strict=False):

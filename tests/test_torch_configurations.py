@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fastrnn import _core
 from layouts import LAYOUTS
+from targets import using
 
 torch = pytest.importorskip("torch", reason="PyTorch is an optional further oracle")
 torch.set_num_threads(1)  # its pool is slow where other processes want the cores
@@ -155,7 +156,7 @@ def numbers(random, chosen):
 def ours(chosen, numbers, parameters):
     """Results of the layer by name, time-major and with a batch."""
     kind, options = chosen.arguments
-    with fastrnn.using(chosen.target):
+    with using(chosen.target):
         net = getattr(fastrnn, kind)(chosen.I, chosen.H, dtype="float64", **options)
     net.load_state_dict(parameters)
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // Kernels of the usual kinds against a host reference: shared-memory GEMM, warp reduction with
-// atomics, a hand-written grid barrier, wmma, and cp.async + ldmatrix + mma.sync.
+// atomics, a hand-written grid barrier, wmma, and cp.async + ldmatrix + mma.sync. Jumps by tables of targets.
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -112,6 +112,23 @@ __global__ void MmaGemm(const __nv_bfloat16* a, const __nv_bfloat16* b, float* c
   for (int i = 0; i < 4; ++i) { c[(row0 + lane / 4 + i / 2 * 8) * n + column0 + lane % 4 * 2 + i % 2] = sum[i]; }
 }
 
+// Two scopes with the same names for other labels, and a table that stands before its targets.
+__global__ void JumpByTables(int* results) {
+  const int thread = threadIdx.x;
+  int first, second;
+  asm volatile(
+      "{ table: .branchtargets zero, one, two;\n brx.idx %1, table;\n"
+      "zero: mov.u32 %0, 10;\n bra end;\n one: mov.u32 %0, 11;\n bra end;\n two: mov.u32 %0, 12;\n end: }"
+      : "=r"(first)
+      : "r"(thread % 3));
+  asm volatile(
+      "{ table: .branchtargets one, zero;\n brx.idx %1, table;\n"
+      "zero: mov.u32 %0, 20;\n bra end;\n one: mov.u32 %0, 21;\n end: }"
+      : "=r"(second)
+      : "r"(thread % 2));
+  results[thread] = 100 * first + second;
+}
+
 // Largest error of c = a * b with b stored by columns.
 template <typename T, typename ToFloat>
 double ProductError(const std::vector<T>& a, const std::vector<T>& b, const std::vector<float>& c, int m, int n, int k,
@@ -201,10 +218,22 @@ void TestTensorCores() {
   test::ExpectBelow("mma.sync bf16", ProductError(bf_a, bf_b, d.ToHost(), m, n, k, from_bf16), 1e-3);
 }
 
+void TestJumpByTables() {
+  const int n = 48;
+  test::DeviceArray<int> results(n);
+  JumpByTables<<<1, n>>>(results.get());
+  CUDA_CHECK(cudaDeviceSynchronize());
+  const auto got = results.ToHost();
+  bool right = true;
+  for (int i = 0; i < n; ++i) right &= got[i] == 100 * (10 + i % 3) + 21 - i % 2;
+  test::Expect("jumps by tables", right);
+}
+
 int main() {
   TestGemm();
   TestRing();
   TestRowSums();
   TestTensorCores();
+  TestJumpByTables();
   return test::Finish();
 }
