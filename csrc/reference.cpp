@@ -28,7 +28,7 @@ constexpr Kernel<double> kDoubleMasked[] = {
 };
 #undef FR_CELL
 #undef FR_STAGED_CELL
-#define FR_CELL(name, type) Reference<type, float, true>::kernel(#name "_bf16__reference", #name),
+#define FR_CELL(name, type) Reference<type, float, 8>::kernel(#name "_bf16__reference", #name),
 #define FR_STAGED_CELL(name, type)
 constexpr Kernel<float> kHalf[] = {
 #include "cells/cells.def"

@@ -4,9 +4,9 @@
 #include "reference_forward.h"
 FR_NAMESPACE_BEGIN
 namespace {
-template <class Cell, class T, bool kHalf = false>
-struct Reference : ReferenceForward<Cell, T, kHalf> {
-  using Base = ReferenceForward<Cell, T, kHalf>;
+template <class Cell, class T, int kBits = 0>
+struct Reference : ReferenceForward<Cell, T, kBits> {
+  using Base = ReferenceForward<Cell, T, kBits>;
   using Base::backward_scratch_size, Base::forward_scratch_size, Base::packed_size, Base::tape_size;
   using Base::copy, Base::operand, Base::store, Base::wide, Base::width;
   using Base::forward, Base::memory_of, Base::normalise_backward, Base::pack, Base::record_of;

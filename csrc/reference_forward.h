@@ -18,22 +18,24 @@
 #include "rows.h"
 FR_NAMESPACE_BEGIN
 namespace {
-// The bfloat16 next to a number, ties to even
-inline double nearest_bfloat(double number) {
+// The number of kBits significant bits next to a float, ties to even: bfloat16 has 8, float16 and tf32 have 11
+template <int kBits>
+double nearest(double number) {
   const float value = float(number);
   if (value != value) return value;
+  constexpr unsigned kLost = 24 - kBits, kUnit = 1u << kLost;
   unsigned bits;
   __builtin_memcpy(&bits, &value, sizeof bits);
-  bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+  bits = (bits + kUnit / 2 - 1 + (bits >> kLost & 1)) & ~(kUnit - 1);
   float rounded;
   __builtin_memcpy(&rounded, &bits, sizeof rounded);
   return rounded;
 }
 
-// kHalf: what products multiply is rounded to bfloat16; only of cells of one phase, and without StateMasks
-template <class Cell, class T, bool kHalf>
+// kBits: significant bits of what products multiply, 0 for all; else only of cells of one phase, and without StateMasks
+template <class Cell, class T, int kBits>
 struct ReferenceForward {
-  static_assert(!kHalf || !kStaged<Cell>, "cells of several phases are not there in bfloat16");
+  static_assert(!kBits || !kStaged<Cell>, "cells of several phases multiply numbers as they are");
   static constexpr int G = Cell::kGates, Q = Cell::kState, S = Cell::kSaved, kPre = Cell::kPre;
   static constexpr int kUnit = kUnitParameters<Cell>, kNorms = Cell::kUnit;
   static constexpr int kDirect = !Cell::kRecurrent    ? 0
@@ -88,7 +90,10 @@ struct ReferenceForward {
     return kWide * (Offsets(d).end + d.B * state_size(d) + d.P + (kPre + 2 * G + 4) * d.H + d.I);
   }
 
-  static double operand(double number) { return kHalf ? nearest_bfloat(number) : number; }
+  static double operand(double number) {
+    if constexpr (kBits > 0) return nearest<kBits>(number);
+    else return number;
+  }
   static void copy_operands(const T* from, Index n, double* to) {
     for (Index k = 0; k < n; ++k) to[k] = operand(double(from[k]));
   }

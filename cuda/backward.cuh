@@ -72,8 +72,8 @@ struct SumOfParts {
   Index size, width, H;  // of a part; of a row; units
   SlotOrder slots;  // of gates
   FR_DEVICE Real operator()(Index k) const {
-    const Index row = k / width;
-    const Real* from = parts + (slots[row / H] * H + row % H) * width + k % width;
+    const Quotient row = divide(k, width), gate = divide(row.whole, H);
+    const Real* from = parts + (slots[gate.whole] * H + gate.rest) * width + row.rest;
     Real sum = 0;
     for (int z = 0; z < count; ++z) sum += from[z * size];
     return sum;
@@ -91,11 +91,12 @@ struct ConstantGradient {
   Real* to;
   bool first;
   FR_DEVICE void operator()(Index k) const {
-    const Index b = k / width, c = k % width, own = walk.length(b);
+    const auto [b, c] = divide(k, width);
+    const Index own = walk.length(b), gate = c / H;
     Real& all = to[walk.user_row(b) * width + c];
     Real sum = first ? Real(0) : all;
     for (Index s = (own < steps ? own : steps) - 1; s >= 0; --s)
-      sum += slots[(walk.first(s) + b) * ld + slot_of[c / H] * H + c % H];
+      sum += slots[(walk.first(s) + b) * ld + (slot_of[gate] - gate) * H + c];
     all = sum;
   }
 };

@@ -9,8 +9,8 @@
 //   epilogue(row, column, sums[kGates][2], count)   for columns column, column + 1, of which `count` exist; row < M.
 //          Each (row, column) is given to one thread once; an epilogue may therefore read and write C in place.
 //          With Epilogue::kStarts, start(...) with the same arguments sets what the sums begin from, else 0.
-//   order  Tiles of k are dealt in turn to gridDim.z parts, and each part is one chain over its tiles, whatever M, N and
-//          the grid are. There is no atomic.
+//   order  Tiles of k are dealt in turn to gridDim.z parts, and each part is one chain over its tiles, whatever M, N
+//          and the grid are. There is no atomic.
 //
 // A ring of kStages tiles in shared memory: while one is multiplied the next ones travel by cp.async. One
 // __syncthreads a tile is enough: after it, tile i has arrived for all threads and tile i - 1 is read by none, so
@@ -72,10 +72,12 @@ FR_DEVICE void load_tile(typename L::T* tile, const M& from, Line line, Index st
     const int count = left < 0 ? 0 : left < L::kVector ? static_cast<int>(left) : L::kVector;
     T* const to = tile + c / kChunks * L::kPitch + c % kChunks * L::kVector;
     const T* const p = count ? from.p + source * from.ld + at : from.p;
-    if (from.aligned) copy_async(to, p, count * sizeof(T));
-    else
+    if (from.aligned) {
+      copy_async(to, p, count * sizeof(T));
+    } else {
 #pragma unroll
       for (int e = 0; e < L::kVector; ++e) to[e] = e < count ? p[e] : T(0.0f);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Where things lie in the buffers of the library. S = kSaved slots of the cell; Real: what sums are; Scalar: what products
-// multiply.
+// Where things lie in the buffers of the library. S = kSaved slots of the cell; Real: what sums are; Scalar: what
+// products multiply.
 //
 //   slots   (R,S,H)   pre-activations, overwritten by saved, overwritten by dpre
 //   states  (B+R,H)   for each state of the cell: B initial rows, then the R rows, each after its step
@@ -39,7 +39,7 @@ struct Slots {
   }
 };
 
-// Row number n of R: where its states before the step lie, -1 where a reset cuts them off, and where it lies at the user
+// Row number n of R: where its states before the step lie, -1 where a reset cuts them off, and its place at the user
 struct Place {
   Index before, time, user;
   template <class T>

@@ -12,6 +12,7 @@
 // A policy names what it multiplies (Scalar), what it sums in (Real), its tile for large products, and kDepth: how many
 // k are summed in an order of the hardware's own. From one kDepth to the next, all of them sum in the order of k.
 #pragma once
+#include <type_traits>
 #include "ptx.cuh"
 
 FR_NAMESPACE_BEGIN
@@ -136,20 +137,22 @@ struct Tf32 : TensorMath<Tf32> {
   }
 };
 
-// 16 bytes of shared memory at a time
-template <class T> struct Vector16;
-template <> struct Vector16<float> {
-  float v[4];
-  FR_DEVICE void load(const float* p) {
-    const float4 all = *reinterpret_cast<const float4*>(p);
-    v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
-  }
-};
-template <> struct Vector16<double> {
-  double v[2];
-  FR_DEVICE void load(const double* p) {
-    const double2 all = *reinterpret_cast<const double2*>(p);
-    v[0] = all.x, v[1] = all.y;
+// Neighbours in shared memory, read at once
+template <class T, int n>
+struct Vector {
+  T v[n];
+  FR_DEVICE void load(const T* p) {
+    static_assert(n * sizeof(T) == 8 || n * sizeof(T) == 16, "a thread reads 8 or 16 bytes at once");
+    if constexpr (n == 4) {
+      const float4 all = *reinterpret_cast<const float4*>(p);
+      v[0] = all.x, v[1] = all.y, v[2] = all.z, v[3] = all.w;
+    } else if constexpr (n == 1) {
+      v[0] = *p;
+    } else {
+      using Pair = std::conditional_t<sizeof(T) == 4, float2, double2>;
+      const Pair all = *reinterpret_cast<const Pair*>(p);
+      v[0] = all.x, v[1] = all.y;
+    }
   }
 };
 
@@ -159,29 +162,34 @@ struct FmaMath {
   using Real = T;
   using Scalar = T;
   using LargeTile = LargeTile_;
-  static constexpr int kDepth = 1, kStep = 16 / sizeof(T);
+  static constexpr int kDepth = 1;
 
-  template <class L>
-  static FR_DEVICE Vector16<T> several(const T* tile, int extent, int k) {
-    Vector16<T> line;
-    if constexpr (L::kKFast) line.load(tile + L::at(extent, k));
-    else
+  template <class L, int n>
+  static FR_DEVICE Vector<T, n> several(const T* tile, int extent, int k) {
+    Vector<T, n> line;
+    if constexpr (L::kKFast) {
+      line.load(tile + L::at(extent, k));
+    } else {
 #pragma unroll
-      for (int e = 0; e < kStep; ++e) line.v[e] = tile[L::at(extent, k + e)];
+      for (int e = 0; e < n; ++e) line.v[e] = tile[L::at(extent, k + e)];
+    }
     return line;
   }
 
   template <class A, class B, int kMTiles, int kNTiles>
   static FR_DEVICE void accumulate(T (&sums)[kMTiles][kNTiles][4], const T* a, const T* b, int m, int n) {
+    // Half the bytes where the sums leave too few registers
+    constexpr int kStep = (kMTiles * kNTiles >= 16 ? 8 : 16) / sizeof(T);
     const int g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
 #pragma unroll 1
     for (int k = 0; k < A::kK; k += kStep) {
-      Vector16<T> columns[kNTiles][2];
+      Vector<T, kStep> columns[kNTiles][2];
 #pragma unroll
-      for (int j = 0; j < 2 * kNTiles; ++j) columns[j / 2][j % 2] = several<B>(b, n + 8 * (j / 2) + 2 * t + j % 2, k);
+      for (int j = 0; j < 2 * kNTiles; ++j)
+        columns[j / 2][j % 2] = several<B, kStep>(b, n + 8 * (j / 2) + 2 * t + j % 2, k);
 #pragma unroll
       for (int i = 0; i < 2 * kMTiles; ++i) {
-        const Vector16<T> row = several<A>(a, m + 8 * i + g, k);
+        const Vector<T, kStep> row = several<A, kStep>(a, m + 8 * i + g, k);
 #pragma unroll
         for (int j = 0; j < 2 * kNTiles; ++j) {
           T& sum = sums[i / 2][j / 2][i % 2 * 2 + j % 2];

@@ -12,8 +12,8 @@ struct PackRows {
   Index width, H;
   SlotOrder gates;  // of the slots
   FR_DEVICE void operator()(Index k) const {
-    const Index row = k / width, slot = row / H;
-    to[k] = round_to<Scalar>(from[(gates[slot] * H + row % H) * width + k % width]);
+    const Quotient row = divide(k, width), slot = divide(row.whole, H);
+    to[k] = round_to<Scalar>(from[(gates[slot.whole] * H + slot.rest) * width + row.rest]);
   }
 };
 

@@ -12,7 +12,7 @@ struct ReadRows {
   Index B;
   Real* to;  // (T,B,width)
   FR_DEVICE void operator()(Index k) const {
-    const Index row = k / width, c = k % width;
+    const auto [row, c] = divide(k, width);
     const Place& at = places[row];
     to[(at.time * B + at.user) * width + c] = from[row * ld + slots[c / H] * H + c % H];
   }

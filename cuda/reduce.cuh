@@ -2,8 +2,8 @@
 // Sums whose order depends on shapes alone, never on the device, on timing or on the segments of a call.
 //
 //   block_sum      over the threads of a block, by pairs
-//   column chains  sums over the rows of the recurrence: row number n from the end, counted over all segments, belongs to
-//                  chain n % kChains. Chains go on from segment to segment, so that its ends change no bit
+//   column chains  sums over the rows of the recurrence: row number n from the end, counted over all segments, belongs
+//                  to chain n % kChains. Chains go on from segment to segment, whose ends change no bit
 //   finish         a gradient takes the sum of its chains (or parts of a product) in order, is clamped, and adds its
 //                  squares to GradientSums, in double
 #pragma once
@@ -24,8 +24,8 @@ FR_DEVICE T block_sum(T value, T* shared) {
 
 constexpr int kChains = 64, kChainRows = 8, kChainColumns = 32;  // of a block: 8 chains of 32 columns
 
-// chains (kChains,Row::kValues,columns) += row(r, column, values[kValues]) over the R rows, the last one first. `offset`
-// rows are in them already.
+// chains (kChains,Row::kValues,columns) += row(r, column, values[kValues]) over the R rows, the last one first.
+// `offset` rows are in them already.
 template <class Real, class Row>
 __global__ void __launch_bounds__(kChainRows* kChainColumns)
     column_chains_kernel(Index R, Index offset, Index columns, Real* chains, const Row row) {

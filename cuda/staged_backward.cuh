@@ -70,9 +70,7 @@ struct StagedBackward {
   // Gradients of W_ih x and of W_hh h, of gate `gate` on: rows of all of R, `ld` apart
   static Index gates_ld(Dims d) { return (Cell::kNormPre ? G : S) * d.H; }
   Real* dx_gates() const { return Cell::kNormPre ? gradients.dx : tape.slots + kX * d.H; }
-  Real* dh_gates(int gate) const {
-    return (Cell::kNormPre ? gradients.dh_gates : tape.slots + kH * d.H) + gate * d.H;
-  }
+  Real* dh_gates(int gate) const { return (Cell::kNormPre ? gradients.dh_gates : tape.slots + kH * d.H) + gate * d.H; }
 
   cudaError_t begin() const {
     if (!walk.last_segment()) return cudaSuccess;
@@ -117,8 +115,8 @@ struct StagedBackward {
                       store(gradients.sums, d.P)));
     if constexpr (Cell::kProjected) {
       FR_TRY(each_row(rows, d.P, back.controlled, StagedArrival<Cell, Real>{back}, stream));
-      FR_TRY(multiply(gradients.dprojected + first * d.P, d.P, packed.W_hr, rows, d.H, d.P,
-                      store(gradients.wide, d.H)));
+      FR_TRY(
+          multiply(gradients.dprojected + first * d.P, d.P, packed.W_hr, rows, d.H, d.P, store(gradients.wide, d.H)));
     }
     FR_TRY(each_row(rows, d.H, Stages<Cell>::kNorms || back.controlled, back, stream));
     if constexpr (Cell::kResetBefore) {
@@ -142,9 +140,15 @@ struct StagedBackward {
 
   cudaError_t inputs() const {
     if (args.d_constant) {
-      const ConstantGradient<Real> gradient{
-          walk,          dx_gates(), gates_ld(d), G * d.H, d.H, Slots<Cell>::slot_of(true, kX),
-          args.constant_steps - args.steps.begin, args.d_constant, walk.last_segment()};
+      const ConstantGradient<Real> gradient{walk,
+                                            dx_gates(),
+                                            gates_ld(d),
+                                            G * d.H,
+                                            d.H,
+                                            Slots<Cell>::slot_of(true, kX),
+                                            args.constant_steps - args.steps.begin,
+                                            args.d_constant,
+                                            walk.last_segment()};
       FR_TRY(each(d.B * G * d.H, gradient, stream));
     }
     if (!args.dx.p) return cudaSuccess;

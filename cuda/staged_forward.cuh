@@ -21,10 +21,11 @@ struct EnterStates {
   Real *to, *operand;  // null: not wanted
   Index n;
   FR_DEVICE void operator()(Index k) const {
-    const Index user = walk.user_row(k / n);
-    const Real value = from ? from[user * n + k % n] : Real(0);
+    const auto [b, j] = divide(k, n);
+    const Index user = walk.user_row(b);
+    const Real value = from ? from[user * n + j] : Real(0);
     to[k] = value;
-    if (operand) operand[k] = noise.dropout(user)(k % n) * value;
+    if (operand) operand[k] = noise.dropout(user)(j) * value;
   }
 };
 
@@ -48,28 +49,34 @@ struct StagedForward {
 
   static Index sums_size(Dims d) { return Cell::kNormPre ? 0 : d.B * G * d.H; }
   static Index scratch_size(Dims d, bool masked, bool training) {
+    const Dims most = training ? d : chunk(d);
     Carve<Real> carve{nullptr};
-    carve.take(sums_size(d));
-    return carve.used + (training ? 0 : StagedTape<Cell, Real>(d, masked, nullptr).carve.used);
+    carve.take(sums_size(most));
+    return carve.used + (training ? 0 : StagedTape<Cell, Real>(most, masked, nullptr).carve.used);
+  }
+  static cudaError_t run(const ForwardArgs<Real>& args, const Steps& host, cudaStream_t stream) {
+    return in_chunks(args, host, [&](const ForwardArgs<Real>& part, const Steps& at, Dims most, bool first, bool last) {
+      return StagedForward{part, at, stream, most}.pass(first, last);
+    });
   }
 
   const ForwardArgs<Real>& args;
   const Steps& host;
   const cudaStream_t stream;
+  const Dims most;  // for which the tape has room
   const Dims d = args.dims;
-  const Walk walk{args.dims, args.steps};
+  const Walk walk{args.dims, args.steps}, host_walk{args.dims, host};
   Carve<Real> scratch{args.scratch};
-  Real* const sums = scratch.take(sums_size(args.dims));
-  const StagedTape<Cell, Real> tape{args.dims, args.masks != nullptr,
-                                    args.tape ? args.tape : args.scratch + scratch.used};
+  Real* const sums = scratch.take(sums_size(most));
+  const StagedTape<Cell, Real> tape{most, args.masks != nullptr, args.tape ? args.tape : args.scratch + scratch.used};
   const StagedPacked<Cell, Real> packed{args.dims, const_cast<Real*>(args.packed)};
   const Noise<Real> noise{args.masks};
 
+  bool has_operand() const { return tape.operand != tape.states[0]; }
+
   cudaError_t begin() const {
-    FR_TRY(each(d.R, FindPlaces{walk, tape.places}, stream));
-    FR_TRY(each(d.R * d.I, GatherInputs<Real, Real>{args.x, tape.places, tape.x, d.I}, stream));
     for (int q = 0; q < Cell::kState; ++q) {
-      Real* const operand = q == 0 && tape.operand != tape.states[0] ? tape.operand : nullptr;
+      Real* const operand = q == 0 && has_operand() ? tape.operand : nullptr;
       const Index n = tape.width(q);
       FR_TRY(each(d.B * n, EnterStates<Real>{walk, noise, args.s0[q], tape.states[q], operand, n}, stream));
     }
@@ -102,11 +109,11 @@ struct StagedForward {
   }
 
   cudaError_t step(Index s) const {
-    const Index rows = walk_of_host().active(s), first = walk_of_host().first(s);
+    const Index rows = host_walk.active(s), first = host_walk.first(s);
     const StagedStep<Cell, Real> step{tape, packed, noise, sums, args.y, first};
     Real* const of_h = Cell::kNormPre ? tape.gates_of(tape.of_h, first) : sums;
     if constexpr (kDirect > 0)
-      FR_TRY(multiply(tape.operand + walk_of_host().row_before(s) * d.P, packed.W_hh, rows, kDirect * d.H, d.P,
+      FR_TRY(multiply(tape.operand + host_walk.row_before(s) * d.P, packed.W_hh, rows, kDirect * d.H, d.P,
                       Store<Real>{of_h, G * d.H, nullptr, false}));
     if constexpr (Cell::kResetBefore) {
       FR_TRY(each_row(rows, d.H, false, StagedReset<Cell, Real>{step}, stream));
@@ -118,12 +125,26 @@ struct StagedForward {
       FR_TRY(multiply(tape.output + first * d.H, packed.W_hr, rows, d.P, d.H, StoreProjected<Cell, Real>{step}));
     return cudaSuccess;
   }
-  Walk walk_of_host() const { return {d, host}; }
 
-  cudaError_t run() const {
-    FR_TRY(begin());
+  cudaError_t pass(bool first, bool last) const {
+    FR_TRY(each(d.R, FindPlaces{walk, tape.places}, stream));
+    FR_TRY(each(d.R * d.I, GatherInputs<Real, Real>{args.x, tape.places, tape.x, d.I}, stream));
+    if (first) FR_TRY(begin());
     FR_TRY(input_product());
-    for (Index s = 0; s < d.T && walk_of_host().active(s); ++s) FR_TRY(step(s));
+    for (Index s = 0; s < d.T && host_walk.active(s); ++s) FR_TRY(step(s));
+    return last ? end() : hand_on();
+  }
+
+  // The states at the end of each row become the initial ones
+  cudaError_t hand_on() const {
+    for (int q = 0; q < Cell::kState; ++q) {
+      const Index n = tape.width(q);
+      FR_TRY(each(d.B * n, HandOn<Real>{walk, tape.states[q], n}, stream));
+    }
+    return has_operand() ? each(d.B * d.P, HandOn<Real>{walk, tape.operand, d.P}, stream) : cudaSuccess;
+  }
+
+  cudaError_t end() const {
     for (int q = 0; q < Cell::kState; ++q) {
       const Index n = tape.width(q);
       FR_TRY(each(d.B * n, ScatterStates<Real>{walk, tape.states[q], args.sT[q], n, true}, stream));

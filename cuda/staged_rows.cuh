@@ -37,8 +37,7 @@ FR_DEVICE void row_sums(double (&values)[n]) {
 #pragma unroll
   for (int k = 0; k < n; ++k) {
 #pragma unroll
-    for (int distance = 16; distance > 0; distance /= 2)
-      values[k] += __shfl_xor_sync(0xffffffffu, values[k], distance);
+    for (int distance = 16; distance > 0; distance /= 2) values[k] += __shfl_xor_sync(0xffffffffu, values[k], distance);
   }
   __syncthreads();  // what was summed before has been read
   if (threadIdx.x % 32 == 0) {

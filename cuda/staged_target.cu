@@ -34,7 +34,7 @@ struct Entry {
   }
   static Status forward(const DeviceForward<Real>& call, Stream stream) {
     if (!call.args.masks == kMasked) return kNotSupported;
-    return StagedForward<Cell, Math>{call.args, call.host, on(stream)}.run();
+    return StagedForward<Cell, Math>::run(call.args, call.host, on(stream));
   }
   static Status backward(const DeviceBackward<Real>& call, Stream stream) {
     if (!call.args.masks == kMasked) return kNotSupported;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 // The loop over time by one launch a step, for weights of any size:
 //
-//   forward    sums = h_{s-1} W_hh^T with all gates of a unit in one lane; the epilogue adds what the input product left
-//              in the slots, runs the cell in registers, and writes states, y and saved
+//   forward    sums = h_{s-1} W_hh^T with all gates of a unit in one lane; the epilogue adds what the input product
+//              left in the slots, runs the cell in registers, and writes states, y and saved
 //   backward   sums = dG_{s+1} W_hh; the epilogue adds dy and runs the cell's backward: saved becomes dpre.
 //              The last step, which is the first to run, has K = 0: the same kernel, no sums
 //
 // The boundary of a launch is the only synchronisation. Step s reads what step s - 1 wrote at another place, and each
-// (b, j) of the slots and of the carried gradients belongs to one thread. Rows join at their last step, and where a reset
-// cuts, the epilogue takes 0 for the sums and the states. The host reads nothing of the device.
+// (b, j) of the slots and of the carried gradients belongs to one thread. Rows join at their last step, and where a
+// reset cuts, the epilogue takes 0 for the sums and the states. The host reads nothing of the device.
 //
 // A cell without W_hh has no product, and no unit waits for another one: one launch runs all steps.
 #pragma once
@@ -26,9 +26,10 @@ using BackwardTile = Tile<32, 32, 2, 2, 128, 4>;
 template <class Cell, class Real>
 FR_DEVICE UnitParameters<Real, Cell::kUnit> load_unit(const Real* unit, Index H, Index j) {
   UnitParameters<Real, Cell::kUnit> own;
-  if constexpr (Cell::kUnit > 0)
+  if constexpr (Cell::kUnit > 0) {
 #pragma unroll
     for (int p = 0; p < Cell::kUnit; ++p) own[p] = unit[p * H + j];
+  }
   return own;
 }
 
@@ -55,13 +56,14 @@ struct StepForward {
     Real pre[Cell::kPre], state[Cell::kState], saved[S];
 #pragma unroll
     for (int s = 0; s < Cell::kPre; ++s) pre[s] = gate_of_slot<Cell>(true, s) >= 0 ? slots[s * H] : Real(0);
-    if constexpr (Cell::kRecurrent)
+    if constexpr (Cell::kRecurrent) {  // in braces: a compiler drops a loop with a pragma too many
 #pragma unroll
       for (int g = 0; g < kGates; ++g) {
         pre[Cell::h_slot(g)] += sums[g];
         if (gate_of_slot<Cell>(true, Cell::h_slot(g)) < 0 && loop.bias_h)
           pre[Cell::h_slot(g)] += loop.bias_h[g * H + j];
       }
+    }
 #pragma unroll
     for (int q = 0; q < Cell::kState; ++q) state[q] = cut ? Real(0) : loop.states[q][was];
     Cell::update(pre, load_unit<Cell>(loop.unit, H, j), state, saved);
@@ -203,7 +205,8 @@ struct UnitsForward {
   LoopForward<Real, Scalar> loop;
   FR_DEVICE void operator()(Index k) const {
     const Walk walk{loop.dims, loop.steps};
-    const Index pairs = (loop.dims.H + 1) / 2, b = k / pairs, j = k % pairs * 2;
+    const auto [b, pair] = divide(k, (loop.dims.H + 1) / 2);
+    const Index j = pair * 2;
     const Real sums[Cell::kGates][2] = {};
     for (Index s = 0, length = walk.length(b); s < length; ++s)
       StepForward<Cell, Real, Scalar>{loop, s, walk.first(s), walk.row_before(s)}(b, j, sums,
@@ -216,7 +219,8 @@ struct UnitsBackward {
   Index steps;  // how many, down from that
   FR_DEVICE void operator()(Index k) const {
     const Walk walk{at.loop.dims, at.loop.steps};
-    const Index pairs = (walk.d.H + 1) / 2, b = k / pairs, j = k % pairs * 2, length = walk.length(b);
+    const auto [b, pair] = divide(k, (walk.d.H + 1) / 2);
+    const Index j = pair * 2, length = walk.length(b);
     const Real sums[1][2] = {};
     for (Index s = at.step < length - 1 ? at.step : length - 1; s > at.step - steps; --s) {
       StepBackward<Cell, Real, Scalar> own = at;

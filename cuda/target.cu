@@ -33,7 +33,7 @@ struct Entry {
   }
   static Status forward(const DeviceForward<Real>& call, Stream stream) {
     if (call.args.masks) return kNotSupported;
-    return Forward<Cell, Math>{call.args, call.host, on(stream)}.run();
+    return Forward<Cell, Math>::run(call.args, call.host, on(stream));
   }
   static Status backward(const DeviceBackward<Real>& call, Stream stream) {
     if (call.args.masks) return kNotSupported;

@@ -20,7 +20,10 @@ struct GatherInputs {
   const Place* places;
   Scalar* to;
   Index I;
-  FR_DEVICE void operator()(Index k) const { to[k] = round_to<Scalar>(places[k / I].at(from)[k % I]); }
+  FR_DEVICE void operator()(Index k) const {
+    const Quotient row = divide(k, I);
+    to[k] = round_to<Scalar>(places[row.whole].at(from)[row.rest]);
+  }
 };
 
 // Rows (B,n) of the user to internal rows; null: zeros. rounded: a copy of what products multiply, or null
@@ -32,7 +35,8 @@ struct GatherStates {
   Scalar* rounded;
   Index n;
   FR_DEVICE void operator()(Index k) const {
-    const Real value = from ? from[walk.user_row(k / n) * n + k % n] : Real(0);
+    const Quotient row = divide(k, n);
+    const Real value = from ? from[walk.user_row(row.whole) * n + row.rest] : Real(0);
     to[k] = value;
     if (rounded) rounded[k] = round_to<Scalar>(value);
   }
@@ -46,8 +50,21 @@ struct ScatterStates {
   Index n;
   bool of_tape;
   FR_DEVICE void operator()(Index k) const {
-    const Index b = k / n, row = of_tape ? walk.row_before(walk.length(b)) + b : b;
-    to[walk.user_row(b) * n + k % n] = from[row * n + k % n];
+    const auto [b, j] = divide(k, n);
+    const Index row = of_tape ? walk.row_before(walk.length(b)) + b : b;
+    to[walk.user_row(b) * n + j] = from[row * n + j];
+  }
+};
+
+// Row b of states becomes what is there after the last step of row b: nobody reads what another one writes
+template <class T>
+struct HandOn {
+  Walk walk;
+  T* states;
+  Index n;
+  FR_DEVICE void operator()(Index k) const {
+    const auto [b, j] = divide(k, n);
+    states[k] = states[(walk.row_before(walk.length(b)) + b) * n + j];
   }
 };
 
@@ -57,15 +74,16 @@ struct ClearPadding {
   Walk walk;
   Rows<Real> rows;
   Index n;
-  FR_DEVICE void operator()(Index k) const {  // of (total,B,n)
-    const Index b = k / n % walk.d.B, t = k / n / walk.d.B;
-    if (t >= walk.whole_length(b)) rows.p[t * rows.step + walk.user_row(b) * rows.row + k % n] = 0;
+  FR_DEVICE void operator()(Index k) const {  // of (B,n): steps may share their memory where nobody wants them
+    const auto [b, j] = divide(k, n);
+    Real* const to = rows.p + walk.user_row(b) * rows.row + j;
+    for (Index t = walk.whole_length(b); t < walk.s.total; ++t) to[t * rows.step] = 0;
   }
 };
 
 template <class Real>
 cudaError_t clear_padding(const Walk& walk, Rows<Real> rows, Index n, cudaStream_t stream) {
   if (!walk.s.lengths || !walk.last_segment()) return cudaSuccess;
-  return each(walk.s.total * walk.d.B * n, ClearPadding<Real>{walk, rows, n}, stream);
+  return each(walk.d.B * n, ClearPadding<Real>{walk, rows, n}, stream);
 }
 FR_NAMESPACE_END

@@ -178,6 +178,15 @@ class KernelRun {
     return results;
   }
 
+  // What the tape tells, after forward(true)
+  std::vector<Result<T>> read_tape() const {
+    const Options& o = case_.o;
+    const Guarded<T> cells(o.T * o.B * o.H, 1), gates(o.T * o.B * kernel_.gates * o.H, 1);
+    kernel_.read_tape(case_.dims(), case_.steps(), tape_.data(), cells.data(), gates.data());
+    cells.check("cells"), gates.check("gates");
+    return {{"cells", cells.copy(), false}, {"gates", gates.copy(), false}};
+  }
+
   // The same with the tape in segments, for backward(&checkpoints)
   std::vector<Result<T>> forward(fastrnn::Checkpoints<T>& checkpoints) {
     checkpoints_ = &checkpoints;

@@ -31,9 +31,7 @@ bool IsPinned(const void* pointer) {
   return address < next->first + next->second;
 }
 
-bool IsDevice(const void* pointer) {
-  return AllocationTable::Get().Knows(reinterpret_cast<uint64_t>(pointer));
-}
+bool IsDevice(const void* pointer) { return AllocationTable::Get().Knows(reinterpret_cast<uint64_t>(pointer)); }
 
 void* NewDeviceMemory(size_t bytes) {
   void* memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
