@@ -48,8 +48,8 @@ inline Dims chunk(Dims d) {
   return d;
 }
 
-// A whole call, pass(args, host, dims that its buffers have room for, whether it is the first and the last one). Without
-// a tape it is done in chunks, which hand their states on.
+// A whole call, pass(args, host, dims that its buffers have room for, whether it is the first and the last one).
+// Without a tape it is done in chunks, which hand their states on.
 template <class Real, class Pass>
 cudaError_t in_chunks(const ForwardArgs<Real>& args, const Steps& host, const Pass& pass) {
   if (args.tape) return pass(args, host, args.dims, true, true);

@@ -6,8 +6,8 @@
 //   output and update backward, through the norms                                  rows
 //   dreset = gradient of the last gate times its W_hh, reset() backward            product, rows   (kResetBefore)
 //
-// Then what backward.cuh does after its loop: products and sums over all rows, in parts and chains that go on from segment
-// to segment.
+// Then what backward.cuh does after its loop: products and sums over all rows, in parts and chains that go on from
+// segment to segment.
 #pragma once
 #include "backward.cuh"
 #include "staged_back_step.cuh"

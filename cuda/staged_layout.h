@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
-// Layouts of cells that need more than one phase a step (cells/cell.h), and of all cells with StateMasks: those of layout.h,
-// without rounded copies, and what stands between the phases of each of the R rows. A product and what follows it meet
-// in these arrays, so that no product has to know a cell.
+// Layouts of cells that need more than one phase a step (cells/cell.h), and of all cells with StateMasks: those of
+// layout.h, without rounded copies, and what stands between the phases of each of the R rows. A product and what
+// follows it meet in these arrays, so that no product has to know a cell.
 //
 //   of_x, of_h  (R,G,H)  W_ih x and W_hh h, normalised, in the order of the slots that they feed   (kNormPre)
 //   scales      (R,3)    1 / standard deviation of W_ih x, W_hh h and the memory                   (kNormPre, kNormMemory)
-//   memory      (R,H)    what output() sees, before gains where it is normalised, before zoneout   (kNormMemory, masked)
+//   memory      (R,H)    what output() sees, before gains of its norm and before zoneout          (kNormMemory, masked)
 //   reset       (R,H)    what the last gate multiplies                                             (kResetBefore)
 //   output      (R,H)    what W_hr multiplies                                                      (kProjected)
 //   operand     (B+R,P)  h as W_hh multiplies it, some of it dropped; else states[0]                (masked)

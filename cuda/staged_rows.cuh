@@ -9,8 +9,8 @@ __global__ void __launch_bounds__(kThreads) rows_kernel(const F f) {
   f(static_cast<Index>(blockIdx.x));
 }
 
-// f(row) for each row, by all threads of a block. Unless `whole`, because sums are made over the row, several blocks share
-// its n numbers.
+// f(row) for each row, by all threads of a block. Unless `whole`, because sums are made over the row, several blocks
+// share its n numbers.
 template <class F>
 cudaError_t each_row(Index rows, Index n, bool whole, const F& f, cudaStream_t stream) {
   if (rows <= 0) return cudaSuccess;
@@ -29,7 +29,8 @@ FR_DEVICE void each_unit(Index n, F f) {
     f(j);
 }
 
-// Sums over the threads of a block, which all of them get: in a warp by pairs at a distance of 16, 8, ... 1, then warp by warp
+// Sums over the threads of a block, which all of them get: in a warp by pairs at a distance of 16, 8, ... 1, then in the
+// order of the warps
 template <int n>
 FR_DEVICE void row_sums(double (&values)[n]) {
   constexpr int kWarps = kThreads / 32;

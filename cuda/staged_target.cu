@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-// Compiled with -DFR_ARITHMETIC=f32 or f64: the cells of several phases a step, and all cells for calls with StateMasks.
+// Compiled with -DFR_ARITHMETIC=f32 or f64: the cells of several phases a step, and all cells for calls with
+// StateMasks.
 #define FR_STRING2(s) #s
 #define FR_STRING(s) FR_STRING2(s)
 #define FR_JOIN2(a, b) a##b
