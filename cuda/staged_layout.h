@@ -4,7 +4,7 @@
 // follows it meet in these arrays, so that no product has to know a cell.
 //
 //   of_x, of_h  (R,G,H)  W_ih x and W_hh h, normalised, in the order of the slots that they feed   (kNormPre)
-//   scales      (R,3)    1 / standard deviation of W_ih x, W_hh h and the memory                   (kNormPre, kNormMemory)
+//   scales      (R,3)    1 / standard deviation of W_ih x, W_hh h and the memory              (kNormPre, kNormMemory)
 //   memory      (R,H)    what output() sees, before gains of its norm and before zoneout          (kNormMemory, masked)
 //   reset       (R,H)    what the last gate multiplies                                             (kResetBefore)
 //   output      (R,H)    what W_hr multiplies                                                      (kProjected)

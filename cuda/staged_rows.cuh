@@ -29,8 +29,8 @@ FR_DEVICE void each_unit(Index n, F f) {
     f(j);
 }
 
-// Sums over the threads of a block, which all of them get: in a warp by pairs at a distance of 16, 8, ... 1, then in the
-// order of the warps
+// Sums over the threads of a block, which all of them get: in a warp by pairs at a distance of 16, 8, ... 1, then in
+// the order of the warps
 template <int n>
 FR_DEVICE void row_sums(double (&values)[n]) {
   constexpr int kWarps = kThreads / 32;
