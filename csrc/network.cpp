@@ -90,7 +90,7 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     Rows<const T> input = x;
     if (part.layer) input = read_only(outputs_of(part.layer - 1));
     else if (tape) input = read_only(contiguous(tape->x, batch, shape_.I));
-    const StateMasks masks = state_masks(tape, number);
+    const StateMasks masks = state_masks(tape ? tape->dropout : Dropout{}, number);
     ForwardArgs<T> args{dims(batch, part.inputs),
                         batch.steps(part.reversed),
                         packed.parts[number].template as<T>(),
@@ -116,12 +116,6 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
     if (!tape || !tape->checkpoints) run();
     else tape->checkpoints->forward(number, args, run);
   }
-}
-
-template <class T>
-StateMasks Network<T>::state_masks(const Tape<T>* tape, size_t part) const {
-  const Dropout none, &drop = tape ? tape->dropout : none;
-  return {shape_.recurrent_dropout, {shape_.zoneout[0], shape_.zoneout[1]}, drop.drawn, drop.seed, Index(part)};
 }
 
 // Of what a layer reads, or of the gradient of that, rows (T,B,inputs): drops some numbers within the lengths
@@ -200,7 +194,7 @@ GradientSums Network<T>::backward(Tape<T>& tape, const T* flat, const PackedWeig
       GradientSums part_sums = {};
       const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                    request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
-      const StateMasks masks = state_masks(&tape, number);
+      const StateMasks masks = state_masks(tape.dropout, number);
       BackwardArgs<T> args{dims(batch, part.inputs),
                            batch.steps(part.reversed),
                            weights(int(number), flat),

@@ -96,7 +96,6 @@ class Network : public NetworkLayout {
   friend class Stepwise<T>;  // which runs the parts in another order
   void reserve(Tape<T>& tape) const;
   Buffer between(const Batch& batch) const;  // for the outputs of any layer but the last
-  StateMasks state_masks(const Tape<T>* tape, size_t part) const;
   void mask_input(const Tape<T>& tape, int layer, Rows<T> rows, ThreadLease& lease) const;
   void mask_rows(const Tape<T>& tape, int layer, Rows<T> rows, Index begin, Index end) const;  // t B + b
   void run_forward(const ForwardArgs<T>& args, ThreadLease& lease) const;

@@ -76,6 +76,9 @@ class NetworkLayout {
   Index widest_input() const;
   Index widest_between() const;  // of the outputs of all layers but the last; 0 where there is one
   Dims dims(const Batch& batch, Index inputs) const { return batch.dims(inputs, shape_.H, shape_.P); }
+  StateMasks state_masks(const Dropout& drop, size_t part) const {
+    return {shape_.recurrent_dropout, {shape_.zoneout[0], shape_.zoneout[1]}, drop.drawn, drop.seed, Index(part)};
+  }
 
  protected:
   // Where the parameters of a part lie in a flat array of U

@@ -101,6 +101,12 @@ struct ConstantGradient {
   }
 };
 
+// Rows of the segments after this one in time, which have run
+inline Index rows_after(Dims d, const Steps& host) {
+  const Index end = host.begin + d.T;
+  return host.first ? host.first[host.total] - host.first[end] : (host.total - end) * d.B;
+}
+
 template <class Cell, class Math>
 struct Backward {
   using Real = typename Math::Real;
@@ -138,12 +144,7 @@ struct Backward {
   const Tape<Cell, Math> tape{args.dims, args.tape};
   const Packed<Cell, Math> packed{args.dims, P::persistent_packed_size(args.dims), const_cast<Real*>(packed_at)};
   const Scratch scratch{args.dims, args.scratch};
-  const Index done = rows_after();  // rows of the segments after this one in time, which have run
-
-  Index rows_after() const {
-    const Index end = host.begin + d.T;
-    return host.first ? host.first[host.total] - host.first[end] : (host.total - end) * d.B;
-  }
+  const Index done = rows_after(args.dims, host);
 
   Status begin() const {
     if (!walk.last_segment()) return cudaSuccess;

@@ -16,7 +16,7 @@ struct StoreSlots {
   static constexpr bool kStarts = false;
   Real* slots;  // the first one that x feeds, of row 0
   Index ld, H, width;  // of a row of slots; of W_ih's rows
-  const Real* bias;  // (width)
+  const Real* bias;  // (width) or null
   const Real* constant;  // (B,width) of the user, in the order of gates
   Index constant_rows;  // the first rows of R, to which it is added
   const Place* places;
@@ -24,14 +24,49 @@ struct StoreSlots {
   FR_DEVICE void operator()(Index row, Index column, const Real (&sums)[1][2], int count) const {
     each_column(count, [&](int e) {
       const Index c = column + e;
-      Real sum = sums[0][e] + bias[c];
+      Real sum = sums[0][e] + (bias ? bias[c] : Real(0));
       if (row < constant_rows) sum += constant[places[row].user * width + gates[c / H] * H + c % H];
       slots[row * ld + c] = sum;
     });
   }
 };
 
+// Rows of the recurrence in the steps to which the constant input is added: they are the first ones
+template <class Real>
+Index constant_rows(const ForwardArgs<Real>& args, const Steps& host) {
+  const Index steps = args.constant ? args.constant_steps - args.steps.begin : 0;
+  return steps <= 0 ? 0 : Walk{args.dims, host}.first(steps < args.dims.T ? steps : args.dims.T);
+}
+
 constexpr Index kChunkRows = 4096;  // of inference at a time
+
+// What inference does at a time, at most
+inline Dims chunk(Dims d) {
+  const Index steps = d.B >= kChunkRows ? 1 : kChunkRows / (d.B > 0 ? d.B : 1);
+  if (steps < d.T) d.T = steps;
+  if (d.T * d.B < d.R) d.R = d.T * d.B;
+  return d;
+}
+
+// A whole call, pass(args, host, dims that its buffers have room for, whether it is the first and the last one).
+// Without a tape it is done in chunks, which hand their states on.
+template <class Real, class Pass>
+Status in_chunks(const ForwardArgs<Real>& args, const Steps& host, const Pass& pass) {
+  if (args.tape) return pass(args, host, args.dims, true, true);
+  const Dims most = chunk(args.dims);
+  Index s = 0;
+  do {
+    ForwardArgs<Real> part = args;
+    Steps at = host;
+    part.steps.begin += s, at.begin += s;
+    part.dims.T = most.T < args.dims.T - s ? most.T : args.dims.T - s;
+    part.dims.R = Walk{part.dims, at}.first(part.dims.T);
+    const bool last = s + part.dims.T == args.dims.T;
+    FR_TRY(pass(part, at, most, s == 0, last));
+    s += most.T;
+  } while (s < args.dims.T);
+  return cudaSuccess;
+}
 
 template <class Cell, class Math>
 struct Forward {
@@ -41,13 +76,6 @@ struct Forward {
   static constexpr int G = Cell::kGates, S = Cell::kSaved, kX = Slots<Cell>::kX;
 
   static Index exchange_size(Dims d) { return P::forward_exchange_size(d); }
-  // What inference does at a time, at most
-  static Dims chunk(Dims d) {
-    const Index steps = d.B >= kChunkRows ? 1 : kChunkRows / (d.B > 0 ? d.B : 1);
-    if (steps < d.T) d.T = steps;
-    if (d.T * d.B < d.R) d.R = d.T * d.B;
-    return d;
-  }
   static Index scratch_size(Dims d, bool training) {
     const Dims most = training ? d : chunk(d);
     Carve<Real> carve{nullptr};
@@ -55,22 +83,10 @@ struct Forward {
     return carve.used + (training ? 0 : Tape<Cell, Math>(most, nullptr).carve.used);
   }
 
-  // A whole call. Without a tape it is done in chunks, which hand their states on
   static Status run(const ForwardArgs<Real>& args, const Steps& host, cudaStream_t stream) {
-    if (args.tape) return Forward{args, host, stream, args.dims}.pass(true, true);
-    const Dims most = chunk(args.dims);
-    Index s = 0;
-    do {
-      ForwardArgs<Real> part = args;
-      Steps at = host;
-      part.steps.begin += s, at.begin += s;
-      part.dims.T = most.T < args.dims.T - s ? most.T : args.dims.T - s;
-      part.dims.R = Walk{part.dims, at}.first(part.dims.T);
-      const bool last = s + part.dims.T == args.dims.T;
-      FR_TRY(Forward{part, at, stream, most}.pass(s == 0, last));
-      s += most.T;
-    } while (s < args.dims.T);
-    return cudaSuccess;
+    return in_chunks(args, host, [&](const ForwardArgs<Real>& part, const Steps& at, Dims most, bool first, bool last) {
+      return Forward{part, at, stream, most}.pass(first, last);
+    });
   }
 
   const ForwardArgs<Real>& args;
@@ -96,16 +112,16 @@ struct Forward {
     return last ? end() : hand_on();
   }
 
-  // Rows of the recurrence in the steps to which the constant input is added: they are the first ones
-  Index constant_rows() const {
-    const Index steps = args.constant ? args.constant_steps - args.steps.begin : 0;
-    return steps <= 0 ? 0 : Walk{d, host}.first(steps < d.T ? steps : d.T);
-  }
-
   Status input_product() const {
-    const StoreSlots<Real> store{
-        tape.slots + kX * d.H,   S * d.H, d.H, G * d.H, packed.bias_x, args.constant, constant_rows(), tape.places,
-        Slots<Cell>::gate_of_x()};
+    const StoreSlots<Real> store{tape.slots + kX * d.H,
+                                 S * d.H,
+                                 d.H,
+                                 G * d.H,
+                                 packed.bias_x,
+                                 args.constant,
+                                 constant_rows(args, host),
+                                 tape.places,
+                                 Slots<Cell>::gate_of_x()};
     return product<Math, typename Math::LargeTile, true, true>(
         Matrix<Scalar>(tape.x, x_ld), Matrix<Scalar>(packed.W_ih, x_ld), {d.R, G * d.H, d.I, 0}, store, stream);
   }

@@ -8,6 +8,7 @@
 #include <set>
 #include "deadlock.h"
 #include <utility>
+#include <vector>
 #include "status.h"
 namespace fastrnn {
 namespace {
@@ -137,11 +138,28 @@ Status copy(void* to, const void* from, size_t bytes, Stream stream) {
 Status zero(void* to, size_t bytes, Stream stream) {
   return bytes ? Status(cudaMemsetAsync(to, 0, bytes, as_stream(stream))) : 0;
 }
+
+// The cells of one phase, then the others
+template <class T>
+std::vector<DeviceKernel<T>> joined(DeviceKernels<T> one_phase, StagedKernels<T> staged) {
+  std::vector<DeviceKernel<T>> all(one_phase.cells, one_phase.cells + one_phase.count);
+  all.insert(all.end(), staged.cells, staged.cells + staged.count);
+  return all;
+}
+template <class T>
+DeviceKernels<T> table(const std::vector<DeviceKernel<T>>& all, StagedKernels<T> staged) {
+  return {int(all.size()), all.data(), staged.masked};
+}
 }  // namespace
 }  // namespace fastrnn
 
 extern "C" __attribute__((visibility("default"))) const fastrnn::DeviceLibrary* fastrnn_cuda_library() {
   using namespace fastrnn;
+  // Cells of several phases multiply in full float also where others may round to tf32.
+  static const StagedKernels<float> staged_f32 = staged_kernels_f32();
+  static const StagedKernels<double> staged_f64 = staged_kernels_f64();
+  static const auto f32 = joined(device_kernels_f32(), staged_f32), tf32 = joined(device_kernels_tf32(), staged_f32);
+  static const auto f64 = joined(device_kernels_f64(), staged_f64);
   static const DeviceLibrary library = {
       kDeviceLibraryVersion,
       describe,
@@ -165,7 +183,8 @@ extern "C" __attribute__((visibility("default"))) const fastrnn::DeviceLibrary* 
       zero,
       device_operations<float>(),
       device_operations<double>(),
-      {device_kernels_f32(), device_kernels_tf32(), device_kernels_bf16(), device_kernels_f16(), device_kernels_f64()},
+      {table(f32, staged_f32), table(tf32, staged_f32), device_kernels_bf16(), device_kernels_f16(),
+       table(f64, staged_f64)},
   };
   return &library;
 }

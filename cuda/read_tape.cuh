@@ -18,21 +18,20 @@ struct ReadRows {
   }
 };
 
-template <class Cell, class Math>
-Status read_tape_rows(Dims d, Steps steps, const typename Math::Real* from, typename Math::Real* cells,
-                      typename Math::Real* gates, cudaStream_t stream) {
-  using Real = typename Math::Real;
+// memory: (B+R,H) state[kMemory]
+template <class Cell, class Real>
+Status read_rows(const Walk& walk, const Real* slots, const Real* memory, const Place* places, Real* cells, Real* gates,
+                 cudaStream_t stream) {
   constexpr int G = Cell::kGates;
-  const Walk walk{d, steps};
-  const Tape<Cell, Math> tape(d, const_cast<Real*>(from));
-  SlotOrder slots;
-  for (int g = 0; g < G; ++g) slots.set(g, Cell::gate_slot(g));
-  const auto read = [&](const Real* at, Index ld, Index width, SlotOrder order, Real* to) -> Status {
+  const Dims d = walk.d;
+  SlotOrder order;
+  for (int g = 0; g < G; ++g) order.set(g, Cell::gate_slot(g));
+  const auto read = [&](const Real* at, Index ld, Index width, SlotOrder slots_of, Real* to) -> Status {
     if (!to) return cudaSuccess;
     FR_TRY(clear_padding(walk, Rows<Real>{to, d.B * width, width}, width, stream));
-    return each(d.R * width, ReadRows<Real>{at, ld, width, d.H, order, tape.places, d.B, to}, stream);
+    return each(d.R * width, ReadRows<Real>{at, ld, width, d.H, slots_of, places, d.B, to}, stream);
   };
-  FR_TRY(read(tape.states[Cell::kMemory] + d.B * d.H, d.H, d.H, SlotOrder{}, cells));
-  return read(tape.slots, Cell::kSaved * d.H, G * d.H, slots, gates);
+  FR_TRY(read(memory + d.B * d.H, d.H, d.H, SlotOrder{}, cells));
+  return read(slots, Cell::kSaved * d.H, G * d.H, order, gates);
 }
 FR_NAMESPACE_END

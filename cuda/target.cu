@@ -40,7 +40,8 @@ struct Entry {
     return Backward<Cell, Math>{call.args, call.host, call.packed, on(stream)}.run();
   }
   static Status read_tape(Dims d, Steps steps, Steps, const Real* tape, Real* cells, Real* gates, Stream stream) {
-    return read_tape_rows<Cell, Math>(d, steps, tape, cells, gates, on(stream));
+    const Tape<Cell, Arithmetic> at(d, const_cast<Real*>(tape));
+    return read_rows<Cell>({d, steps}, at.slots, at.states[Cell::kMemory], at.places, cells, gates, on(stream));
   }
 
   static constexpr DeviceKernel<Real> kernel(const char* id, const char* name) {
@@ -73,5 +74,7 @@ constexpr DeviceKernel<Real> kCells[] = {
 #undef FR_STAGED_CELL
 }  // namespace
 
-DeviceKernels<Real> FR_JOIN(device_kernels_, FR_ARITHMETIC)() { return {sizeof kCells / sizeof *kCells, kCells}; }
+DeviceKernels<Real> FR_JOIN(device_kernels_, FR_ARITHMETIC)() {
+  return {sizeof kCells / sizeof *kCells, kCells, nullptr};
+}
 FR_NAMESPACE_END

@@ -28,11 +28,12 @@ const DeviceKernels<T>& kernels_in(const DeviceArithmetics& all, const std::stri
 }
 
 template <class T>
-const DeviceKernel<T>& find_kernel(const std::string& cell, const std::string& arithmetic) {
+const DeviceKernel<T>& find_kernel(const std::string& cell, const std::string& arithmetic, bool masked) {
   const DeviceKernels<T>& found = kernels_in<T>(device_library().arithmetics, arithmetic);
-  for (int k = 0; k < found.count; ++k)
-    if (cell == found.cells[k].cell) return found.cells[k];
-  throw std::invalid_argument("the cell " + cell + " does not run on CUDA in " + arithmetic + " yet");
+  const DeviceKernel<T>* const kernels = masked ? found.masked : found.cells;
+  for (int k = 0; kernels && k < found.count; ++k)
+    if (cell == kernels[k].cell) return kernels[k];
+  throw std::invalid_argument("no cell " + cell + " on CUDA in " + arithmetic + (masked ? " with StateMasks" : ""));
 }
 
 template <class T>
@@ -65,10 +66,10 @@ class PyDeviceNetwork {
   PyDeviceNetwork(const std::string& cell, Index input_size, Index hidden_size, Index output_size,
                   const std::vector<int>& directions, int biases, bool learn_state,
                   const std::tuple<double, double, double>& noise, const std::string& arithmetic, int device)
-      : net_(find_kernel<T>(cell, arithmetic),
-             read_shape(input_size, hidden_size, output_size, directions, biases, learn_state, noise)),
-        device_(device), number_(++networks_made) {
-    if (net_.shape().masked()) throw std::invalid_argument("recurrent_dropout and zoneout do not run on CUDA yet");
+      : PyDeviceNetwork(cell, read_shape(input_size, hidden_size, output_size, directions, biases, learn_state, noise),
+                        arithmetic, device) {}
+  PyDeviceNetwork(const std::string& cell, const NetworkShape& shape, const std::string& arithmetic, int device)
+      : net_(find_kernel<T>(cell, arithmetic, shape.masked()), shape), device_(device), number_(++networks_made) {
     const DeviceSession session(device);  // the device is there
     Buffer buffer = buffer_of<T>(net_.parameter_count());
     parameters_ = buffer.as<T>();

@@ -63,6 +63,7 @@ template <class T>
 struct DeviceKernels {
   int count;
   const DeviceKernel<T>* cells;
+  const DeviceKernel<T>* masked;  // the same cells, for calls with StateMasks; null of 16 bits
 };
 
 // What networks do around their kernels
@@ -92,7 +93,7 @@ struct DeviceProperties {
   size_t memory;  // bytes
 };
 
-constexpr int kDeviceLibraryVersion = 2;  // of all structs of this file
+constexpr int kDeviceLibraryVersion = 3;  // of all structs of this file
 
 // What the library exports, by the function fastrnn_cuda_library. Functions act on the device that the calling thread
 // uses.

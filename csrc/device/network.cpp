@@ -105,7 +105,7 @@ void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch,
       mask_input(session, *tape, part.layer,
                  part.layer ? outputs_of(part.layer - 1) : Rows<T>{tape->x.template as<T>(), x.step, x.row});
     const Rows<T> output = outputs_of(part.layer);
-    const StateMasks masks{};
+    const StateMasks masks = state_masks(tape ? tape->dropout : Dropout{}, number);
     DeviceForward<T> call{{dims(batch, part.inputs),
                            rows.steps(part.reversed),
                            weights.parts[number].template as<T>(),
@@ -190,6 +190,7 @@ void DeviceNetwork<T>::backward_layer(const DeviceSession& session, int layer, D
     if (part.layer != layer) continue;
     const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                  request.norms ? request.norms + Index(number) * batch.T * batch.B : nullptr};
+    const StateMasks masks = state_masks(tape.dropout, number);
     DeviceBackward<T> call{
         {dims(batch, part.inputs),
          tape.rows.steps(part.reversed),
@@ -207,7 +208,7 @@ void DeviceNetwork<T>::backward_layer(const DeviceSession& session, int layer, D
          request.norms ? &control : nullptr,
          reinterpret_cast<GradientSums*>(sums + 3 * number),
          scratch,
-         nullptr,
+         shape_.masked() ? &masks : nullptr,
          number == 0 ? tape.constant.template as<T>() : nullptr,
          number == 0 ? request.d_constant : nullptr,
          tape.constant_steps},

@@ -91,7 +91,7 @@ struct Stepwise<T>::BackwardRun {
     const Rows<T> x_rows = net.contiguous(part.layer ? tape.net.between[number - 1] : tape.net.x, batch, part.inputs);
     const StepControl<T> control{request.step_value, request.step_norm, request.trace,
                                  request.norms ? request.norms + Index(number) * batch.T * B : nullptr};
-    const StateMasks masks = net.state_masks(&tape.net, number);
+    const StateMasks masks = net.state_masks(tape.net.dropout, number);
     BackwardArgs<T> args{};
     args.dims = self.step_dims(batch, part, t);
     args.steps = steps;

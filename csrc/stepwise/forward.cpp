@@ -104,7 +104,7 @@ struct Stepwise<T>::ForwardRun {
     const Rows<T> x_rows = net.contiguous(part.layer ? tape.net.between[number - 1] : tape.net.x, batch, part.inputs);
     const Rows<T> y_rows =
         number == size_t(top) ? Rows<T>{y.template as<T>(), 0, P} : net.contiguous(tape.net.between[number], batch, P);
-    const StateMasks masks = net.state_masks(&tape.net, number);
+    const StateMasks masks = net.state_masks(tape.net.dropout, number);
     ForwardArgs<T> args{};
     args.dims = self.step_dims(batch, part, t);
     args.steps = steps;

@@ -53,7 +53,8 @@ class RNN(Recurrent):
             (docs/performance.md).
         device: "cpu", or "cuda" or "cuda:N": parameters, x, y and gradients are arrays of NumPy all the same, copied to
             the GPU and back (`fastrnn.cuda`). There dtype may also be "float16", products in the manner of "bfloat16".
-        allow_tf32: on a GPU, products of float32 on tensor cores, of numbers rounded to 11 bits.
+        allow_tf32: on a GPU, products of float32 on tensor cores, of numbers rounded to 11 bits; layers with
+            recurrent_dropout, zoneout, layer_norm, proj_size or reset_after=False multiply in float32 all the same.
         seed: of numpy.random.default_rng(seed), which draws the start values, U(-1/sqrt(H), 1/sqrt(H)) with
             init="uniform", and then the seeds of masks.
 
