@@ -8,6 +8,7 @@
 #include "device/network.h"
 #include "device_array_calls.h"
 #include "device_transfer.h"
+#include "explain.h"
 #include "network_arguments.h"
 #include "stream_step.h"
 namespace fastrnn {
@@ -81,6 +82,9 @@ class PyDeviceNetwork {
   std::string kernel() const { return net_.kernel().id; }
   int device() const { return device_; }
   std::vector<py::tuple> layout() const { return layout_of(net_); }
+  py::dict explain(Index steps, Index B, size_t part, bool backward, bool control) const {
+    return explain_part(net_, device_, {steps, B, nullptr, nullptr}, part, backward, control);
+  }
   bool owns(const PyDeviceTape<T>& tape) const { return tape.network == number_; }
 
   py::array flat() {
@@ -379,6 +383,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
+      .def("explain", &Net::explain, py::arg("T"), py::arg("B"), py::arg("part"), py::arg("backward"),
+           py::arg("control"))
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))
