@@ -75,7 +75,7 @@ def test_small_calls_take_one_thread(T, B):
     with fastrnn.threads(4):
         loop = first(fastrnn.GRU(3, 8), T, B)
     assert (loop.threads, loop.division) == (1, "")
-    assert "less than 25 million operations" in loop.why_not
+    assert "fewer than 25 million operations" in loop.why_not
 
 
 def test_threads_are_those_that_may_be_used():

@@ -20,7 +20,7 @@ _WHOLE_UNITS = "units are not divided: steps are too short, or the cell has no s
 _SPLITS = {
     "forced": ("by a split that was forced", ""),
     "one allowed": ("", "fastrnn.get_num_threads() is 1"),
-    "little work": ("", f"the loop has less than {_WORK}, below which waking threads costs more than it saves"),
+    "little work": ("", f"fewer than {_WORK}, below which waking threads costs more than it saves"),
     "rows": ("each with rows of the batch", ""),
     "units": ("each with units of all rows", ""),
     "few rows": ("each with rows of the batch", f"few rows, and {_WHOLE_UNITS}"),
@@ -193,12 +193,8 @@ def _target(net: Recurrent) -> tuple[str, ...]:
             words.append(f"{name} is not available on this processor")
         else:
             forced = os.environ.get("FASTRNN_ISA") == net.isa
-            made = (
-                f"FASTRNN_ISA={net.isa}"
-                if forced
-                else f"the net was made for {net.isa}, by fastrnn.using or FASTRNN_ISA"
-            )
-            words.append(f"{name} is available, but {made}")
+            made = f"the net was made for {net.isa}, by fastrnn.using or FASTRNN_ISA"
+            words.append(f"{name} is available, but {f'FASTRNN_ISA={net.isa}' if forced else made}")
     if net.bfloat16 and not net.kernel.endswith("avx512bf16"):
         has = "this processor has AVX512_BF16, which it does not use"
         lacks = "AVX512_BF16 is not available on this processor"
