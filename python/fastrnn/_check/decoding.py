@@ -39,11 +39,11 @@ def start_tokens(start: object, rows: int, vocabulary: int | None) -> npt.NDArra
         raise TypeError(f"start has dtype {given.dtype}, not integers")
     if given.shape not in ((), (rows,)):
         raise ValueError(f"start has shape {given.shape}, but the batch needs {(rows,)} or one token")
-    if vocabulary is not None and given.size and not 0 <= given.min() <= given.max() < vocabulary:
-        raise ValueError(
-            f"start goes from {given.min()} to {given.max()}, but the embedding has {vocabulary} rows"
-        )
-    return np.ascontiguousarray(np.broadcast_to(given, (rows,)), np.int64)
+    if vocabulary is not None and given.size:
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high >= vocabulary:
+            raise ValueError(f"start goes from {low} to {high}, but the embedding has {vocabulary} rows")
+    return np.full(rows, given, np.int64)
 
 
 def start_numbers(start: object, rows: int, outputs: int, dtype: np.dtype[np.float64]) -> Array:

@@ -140,9 +140,9 @@ class Generating(Model):
         batch = SequencePairs(data).batch(index if len(index) > 1 else index.repeat(2))
         begin = self._beginning(batch)
         decoder, table = self.decoder, self.decoder.feedback.table
-        rows = batch.shape[1]
+        rows, readout = batch.shape[1], self.readout.parameters()
         return Pieces(
-            decoder.rnn, self.readout.weight, self.readout.bias, self._state_of(begin.state, rows),
+            decoder.rnn, readout["weight"], readout["bias"], self._state_of(begin.state, rows),
             embedding=None if table is None else table.weight,
             numbers=decoder.feedback.wanted and table is None, **decoder.constant(begin.c),
             attention=self._attention_of(begin),
