@@ -169,8 +169,8 @@ class Generating(Model):
         memory = np.ascontiguousarray(begin.memory.swapaxes(0, 1))
         w = own.parameters()
         return decoding.Attention(
-            own.keys(memory), memory, w["weight_c"], w["bias_c"], begin.source_lengths, query=w.get("weight_q"),
-            v=w.get("v"), early=own.early, feeds=own.feeds,
+            own.keys(memory, begin.source_lengths), memory, w["weight_c"], w["bias_c"], begin.source_lengths,
+            query=w.get("weight_q"), v=w.get("v"), early=own.early, feeds=own.feeds,
         )  # fmt: skip
 
     def _start(self) -> int:
