@@ -56,7 +56,10 @@ def start_numbers(start: object, rows: int, outputs: int, dtype: np.dtype[np.flo
 def piece(name: str, value: object, shape: tuple[int | None, ...], dtype: np.dtype[np.float64]) -> Array:
     """A dense array of that shape, where None is any size."""
     given = dense(floats(name, value, dtype))
-    if given.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, given.shape)):
+    fits = given.ndim == len(shape)
+    for want, have in zip(shape, given.shape):
+        fits = fits and want in (None, have)
+    if not fits:
         wanted = tuple("*" if n is None else n for n in shape)
         raise ValueError(f"{name} has shape {given.shape}, but the decoder needs {wanted}".replace("'", ""))
     return given
