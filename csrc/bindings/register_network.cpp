@@ -103,10 +103,10 @@ class PyNetwork {
     const Rows<const T> x_rows = rows<T>(x, net_.shape().I, "x is not (T,B,I) with contiguous rows");
     require(y.ndim() == 3 && y.shape(0) == steps && y.shape(1) == batch_size, "y does not match x");
     const Rows<T> y_rows = rows<T>(y, net_.outputs(), "y is not (T,B,D*H) with contiguous rows");
-    Batch batch = make_batch(steps, batch_size, lengths, reset);
+    Batch batch = batch_of(steps, batch_size, lengths, reset);
     const T* s0[kMaxState];
     T* sT[kMaxState];
-    const py::tuple final_states = new_states(batch_size, sT);
+    const py::tuple final_states = new_states(net_, batch_size, sT);
     read_states(states, batch_size, s0);
     const ConstantInput<T> added = read_constant(constant, batch_size);
     const auto packed = packed_weights();
@@ -120,6 +120,8 @@ class PyNetwork {
     }
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
   }
+
+  bool begins() const { return net_.kernel().begin_rows != nullptr; }
 
   NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
 
@@ -157,7 +159,7 @@ class PyNetwork {
       request.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
     }
     request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
-    const py::tuple initial = new_states(batch.B, request.ds0);
+    const py::tuple initial = new_states(net_, batch.B, request.ds0);
     read_states(dstates, batch.B, request.dsT);
     const auto packed = tape.tape.checkpoints ? packed_weights() : nullptr;
     tape.used = true;
@@ -234,22 +236,6 @@ class PyNetwork {
     return {dense<T>(std::as_const(array), B * constant_width(), "the constant input is not (B,G*H)"), steps};
   }
 
-  static Batch make_batch(Index T_, Index B, const py::object& lengths, const py::object& reset) {
-    py::array a, b;
-    const Index* at = nullptr;
-    const unsigned char* cut = nullptr;
-    if (!lengths.is_none()) {
-      a = py::cast<py::array>(lengths);
-      at = dense<Index>(std::as_const(a), B, "lengths are not (B,) of int64");
-      for (Index k = 0; k < B; ++k) require(at[k] >= 0 && at[k] <= T_, "a length is beyond T");
-    }
-    if (!reset.is_none()) {
-      b = py::cast<py::array>(reset);
-      cut = dense<unsigned char>(std::as_const(b), T_ * B, "reset is not (T,B) of uint8");
-    }
-    return Batch(T_, B, at, cut);
-  }
-
   static Dropout make_dropout(const py::object& given) {
     if (given.is_none()) return {};
     const auto [outputs, variational, inputs, seed] = py::cast<std::tuple<double, bool, double, uint64_t>>(given);
@@ -270,16 +256,6 @@ class PyNetwork {
     packed_ = packed;
     packed_at_ = exposed ? kNever : now;
     return packed;
-  }
-
-  py::tuple new_states(Index B, T** at) const {
-    py::tuple all(net_.kernel().states);
-    for (int q = 0; q < net_.kernel().states; ++q) {
-      py::array_t<T> a({parts(), B, net_.width(q)});
-      at[q] = a.mutable_data();
-      all[size_t(q)] = a;
-    }
-    return all;
   }
 
   void read_states(const py::object& states, Index B, const T** at) const {
@@ -392,6 +368,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))
+      .def_property_readonly("begins", &Net::begins)
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
            py::arg("trace"), py::arg("norms"), py::arg("d_constant"))
