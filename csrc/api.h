@@ -91,6 +91,22 @@ struct ForwardArgs {
   // steps of a sequence is multiplied once. Null: none
   const T* constant;
   Index constant_steps;
+  // (T,B) of the user: what the gates start from in place of the bias, and what is added to that, null: nothing. Rows of
+  // begin_rows: the first `begun_columns` of x are multiplied, and not read. Null: gates begin here. Not beside `constant`
+  const T *const *begun, *const *also;
+  Index begun_columns;
+};
+
+// Where gates begin that begin alike again and again, after a token, or with what is the same for all steps:
+//   W_ih x + b, over the first `columns` of x;   rows of constant input, laid out, where there are such
+template <class T>
+struct BegunArgs {
+  Dims dims;  // I and H of the layer
+  const T* packed;
+  Index n, columns;
+  const T* const* x;  // (n) rows, of which no other column is read
+  const T* constant;  // (n,G*H); null: products
+  T* out;  // (n,begun_size)
 };
 
 // Of one row and step, as squares of L2 norms: dh and dc as they arrive, dc with what the (clamped) dh gives to it, where
@@ -160,6 +176,9 @@ struct Kernel {
   // From a whole tape that backward has not destroyed: state[kMemory] of each step (T,B,H), and activations of the
   // gates (T,B,G*H), 0 past the end of a row. A null array is not wanted; a null function: the tape does not tell.
   void (*read_tape)(Dims, Steps, const T* tape, T* cells, T* gates);
+  // Null: ForwardArgs::begun is not for this kernel
+  Index (*begun_size)(Dims);  // of a row
+  void (*begin_rows)(const BegunArgs<T>&);
 };
 
 // All cells of cells.def, in its order, at one precision; bf16 without those that need more than one phase a step

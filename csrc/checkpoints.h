@@ -69,7 +69,10 @@ class SegmentStates {
                            scratch_.template as<T>(),
                            args.masks,
                            args.constant,
-                           args.constant_steps};  // y is not wanted: each row writes over its own
+                           args.constant_steps,
+                           nullptr,
+                           nullptr,
+                           0};  // y is not wanted: each row writes over its own
       for (int q = 0; q < count_; ++q) again.s0[q] = state(part, k, q), again.sT[q] = end_[q].template as<T>();
       run_forward(again);
       run();

@@ -31,11 +31,12 @@ FR_FN Share share_of(const Walk& walk, Index blocks, const Team& team) {
                           : Share{walk.share(team.rank, team.size), {0, panels}};
 }
 
-// Writes the slots fed by x: what `from` holds, bias or the sum so far, plus the product
+// Writes the slots fed by x: what `from` holds, bias or the sum so far, and what `also` holds, plus the product
 template <class Cell, class Vec, class T = typename Vec::Scalar>
 struct InputEpilogue {
   using Map = Layout<Cell, Vec, T>;
   const T* const* from;
+  const T* const* also;  // null: nothing
   T* const* gates;
   FR_FN Index offset(Index unit, int c) const {
     return ((unit + c / Map::kGates) * Map::kSlots + Map::kX + c % Map::kGates) * Map::L;
@@ -46,6 +47,10 @@ struct InputEpilogue {
       prefetch_to_write(gates[row + r] + offset(unit, c));
       sums[r][c] = Vec::load(from[row + r] + offset(unit, c));
     }
+    if (!also) return;
+    FR_UNROLL for (int r = 0; r < kRows; ++r)
+      FR_UNROLL for (int c = 0; c < kColumns; ++c)
+        sums[r][c] = sums[r][c] + Vec::load(also[row + r] + offset(unit, c));
   }
   template <int kRows, int kColumns>
   FR_FN void end(Vec (&sums)[kRows][kColumns], Index row, Index unit) const {
@@ -129,9 +134,9 @@ struct Forward {
     // of the team: biases with the constant input of each row. Inference only: gates of a chunk, states before and after
     // a step
     T *constant, *gates, *states;
-    // of the thread: zeros, rounded inputs of the chunk, rows of the chunk, rows of the step
+    // of the thread: zeros, rounded inputs of the chunk, rows of the chunk and what they start from, rows of the step
     T *zeros = nullptr, *rounded_x = nullptr;
-    const T **x = nullptr, **bias = nullptr;
+    const T **x = nullptr, **from = nullptr, **also = nullptr;
     T** gate_rows = nullptr;
     const T** prev = nullptr;
     T** y = nullptr;
@@ -143,7 +148,8 @@ struct Forward {
         zeros = carve.take(Map{d}.state_ld());
         rounded_x = carve.take(Map::kHalf ? chunk_rows(d) * rounded_ld(d) : 0);
         x = carve.template take_as<const T*>(chunk_rows(d));
-        bias = carve.template take_as<const T*>(chunk_rows(d));
+        from = carve.template take_as<const T*>(chunk_rows(d));
+        also = carve.template take_as<const T*>(chunk_rows(d));
         gate_rows = carve.template take_as<T*>(chunk_rows(d));
         prev = carve.template take_as<const T*>(d.B);
         y = carve.template take_as<T*>(d.B);
@@ -177,10 +183,44 @@ struct Forward {
   const E* weights_at(Index at) const { return reinterpret_cast<const E*>(args.packed + at); }
   Range active_rows(Index s) const { return {share.rows.begin, smaller(share.rows.end, walk.active(s))}; }
 
-  // What the gates of a row start from
-  const T* bias(Index s, Index b) const {
+  // gates = from + also + W_ih x, over `columns` of n rows of x
+  static void multiply_inputs(const Map& map, const T* packed, const T* const* x, Index n, Range columns, Range panels,
+                              const T* const* from, const T* const* also, T* const* gates) {
+    const Index K = elements<E>(map.dims.I);
+    for (Index k = columns.begin; k == columns.begin || k < columns.end; k += kChunkK) {  // without any, too
+      const bool first = k == columns.begin;
+      const InputEpilogue<Cell, Vec> epilogue{first ? from : gates, first ? also : nullptr, gates};
+      product<Vec, Map::kPanel, Map::kGates>(RowOperand<E>{x, smaller(columns.end - k, kChunkK), k},
+                                             Packed<E>{reinterpret_cast<const E*>(packed), map.blocks(), K, k}, {0, n},
+                                             panels, epilogue);
+    }
+  }
+
+  static Index begun_size(Dims d) { return Map{d}.gates_ld(); }
+  static void begin_rows(const BegunArgs<T>& a) {
+    const Map map{a.dims};
+    const Range panels{0, panel_count<Map::kPanel>(map.blocks())};
+    const T* from[kChunkRows];
+    T* to[kChunkRows];
+    for (Index begin = 0; begin < a.n; begin += kChunkRows) {
+      const Index n = smaller(a.n - begin, kChunkRows);
+      for (Index r = 0; r < n; ++r) {
+        from[r] = a.packed + map.bias_at(), to[r] = a.out + (begin + r) * map.gates_ld();
+        if (a.constant)
+          pack_constant<Cell, Vec, T>(a.dims, a.constant + (begin + r) * Map::kGates * a.dims.H, nullptr, to[r]);
+      }
+      if (!a.constant) multiply_inputs(map, a.packed, a.x + begin, n, {0, a.columns}, panels, from, nullptr, to);
+    }
+  }
+
+  // What row n of a chunk starts from
+  void start(Index n, Index s, Index b) const {
     const bool constant = args.constant && args.steps.begin + s < args.constant_steps;
-    return constant ? scratch.constant + b * map.gates_ld() : args.packed + map.bias_at();
+    scratch.from[n] = constant ? scratch.constant + b * map.gates_ld() : args.packed + map.bias_at();
+    if (!args.begun) return;
+    const Index at = walk.time(s, b) * d.B + walk.user_row(b);
+    scratch.from[n] = args.begun[at];
+    if (args.also) scratch.also[n] = args.also[at];
   }
 
   // gates = W_ih x + bias for the steps [begin, end)
@@ -194,15 +234,11 @@ struct Forward {
           copy_halves<Vec>(scratch.x[n], halves(rounded), d.I);
           scratch.x[n] = rounded;
         }
-        scratch.bias[n] = bias(s, b);
+        start(n, s, b);
         scratch.gate_rows[n] = gates(s, begin) + b * map.gates_ld();
       }
-    const Index K = elements<E>(d.I);
-    for (Index k = 0; k == 0 || k < K; k += kChunkK) {  // without inputs there is still the bias
-      const InputEpilogue<Cell, Vec> epilogue{k ? scratch.gate_rows : scratch.bias, scratch.gate_rows};
-      product<Vec, Map::kPanel, Map::kGates>(RowOperand<E>{scratch.x, smaller(K - k, kChunkK), k},
-                                             Packed<E>{weights_at(0), map.blocks(), K, k}, {0, n}, panels(), epilogue);
-    }
+    multiply_inputs(map, args.packed, scratch.x, n, {args.begun ? args.begun_columns : 0, elements<E>(d.I)}, panels(),
+                    scratch.from, args.begun && args.also ? scratch.also : nullptr, scratch.gate_rows);
   }
 
   void step(Index s, Index chunk) const {

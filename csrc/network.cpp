@@ -54,7 +54,8 @@ PackedWeights Network<T>::pack(const T* flat) const {
 
 template <class T>
 void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0,
-                         Rows<T> y, T* const* sT, Tape<T>* tape, ConstantInput<T> constant) const {
+                         Rows<T> y, T* const* sT, Tape<T>* tape, ConstantInput<T> constant,
+                         const Begun<T>& begun) const {
   const Dims widest = dims(batch, widest_input());
   ThreadLease lease(choose_split(widest, kernel_.gates, 1, thread_count(), kernel_.splits_units).threads);
   const bool keep = tape && !tape->checkpoints;  // all that backward needs, and not only the states between segments
@@ -102,7 +103,10 @@ void Network<T>::forward(const Batch& batch, const PackedWeights& packed, Rows<c
                         scratch.as<T>(),
                         shape_.masked() ? &masks : nullptr,
                         number == 0 ? constant.p : nullptr,
-                        constant.steps};
+                        constant.steps,
+                        part.layer == 0 ? begun.rows[number] : nullptr,
+                        number == 0 ? begun.also : nullptr,
+                        begun.columns};
     if (tape && part.first)
       mask_input(*tape, part.layer,
                  contiguous(part.layer ? tape->between[size_t(part.layer) - 1] : tape->x, batch, part.inputs), lease);

@@ -24,6 +24,14 @@ struct ConstantInput {
   Index steps = 0;
 };
 
+// What the gates of the first layer start from, in inference (ForwardArgs, api.h)
+template <class T>
+struct Begun {
+  const T* const* rows[2] = {};  // (T,B) of each of its directions; null: the bias
+  const T* const* also = nullptr;  // (T,B) of the forward one
+  Index columns = 0;
+};
+
 // What one forward call leaves for one backward call
 template <class T>
 struct Tape {
@@ -73,13 +81,14 @@ class Network : public NetworkLayout {
   Network(const Kernel<T>& kernel, const NetworkShape& shape);
 
   const Kernel<T>& kernel() const { return kernel_; }
+  Dims first_layer() const { return {0, 0, shape_.I, shape_.H, 0, shape_.P}; }  // of no rows
 
   PackedWeights pack(const T* flat) const;
 
   // x (T,B,I)   s0[state] (parts,B,n) or null: learned or zeros   y (T,B,outputs)   sT[state] (parts,B,H)   tape null: inference
   // constant: only where the first layer runs forward
   void forward(const Batch& batch, const PackedWeights& packed, Rows<const T> x, const T* const* s0, Rows<T> y,
-               T* const* sT, Tape<T>* tape, ConstantInput<T> constant = {}) const;
+               T* const* sT, Tape<T>* tape, ConstantInput<T> constant = {}, const Begun<T>& begun = {}) const;
 
   // Destroys the tape. `packed` is read where the tape has checkpoints.
   GradientSums backward(Tape<T>& tape, const T* flat, const PackedWeights* packed,

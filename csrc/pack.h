@@ -131,16 +131,16 @@ void pack_bias(const Dims dims, const Weights<const T>& w, T* packed) {
     }
 }
 
-// A row (G*H) of constant input, and what stands in the packed bias, in the layout of the bias
+// A row (G*H) of constant input, and what stands in the packed bias, null: zeros, in the layout of the bias
 template <class Cell, class Vec, class T = typename Vec::Scalar>
 void pack_constant(const Dims dims, const T* constant, const T* bias, T* packed) {
   using Map = Layout<Cell, Vec, T>;
   for (Index u = 0; u < Map{dims}.blocks(); ++u)
-    for (int slot = 0; slot < Map::kSlots; ++slot, bias += Map::L, packed += Map::L) {
+    for (int slot = 0; slot < Map::kSlots; ++slot, packed += Map::L) {
       const int gate = gate_of_slot<Cell>(true, slot);
       const Index j = u * Map::L;
       const Vec own = gate >= 0 ? load_first(constant + gate * dims.H + j, dims.H - j) : Vec(0);
-      (Vec::load(bias) + own).store(packed);
+      (bias ? Vec::load(bias + (u * Map::kSlots + slot) * Map::L) + own : own).store(packed);
     }
 }
 

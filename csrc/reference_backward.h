@@ -280,7 +280,9 @@ struct Reference : ReferenceForward<Cell, T, kBits> {
             pack,
             forward,
             backward,
-            read_tape};
+            read_tape,
+            nullptr,
+            nullptr};
   }
 };
 }  // namespace

@@ -61,7 +61,9 @@ struct Entry {
             pack_forward<Cell, Vec, E>,
             forward,
             backward,
-            read_tape<Cell, Vec, E>};
+            read_tape<Cell, Vec, E>,
+            Layout<Cell, Vec, E>::kHalf ? nullptr : Forward<Cell, Vec, E>::begun_size,
+            Layout<Cell, Vec, E>::kHalf ? nullptr : Forward<Cell, Vec, E>::begin_rows};
   }
 };
 
@@ -95,7 +97,9 @@ struct StagedEntry {
             staged::pack_all<Cell, Vec, kMasked>,
             forward,
             backward,
-            staged::read_tape<Cell, Vec, kMasked>};
+            staged::read_tape<Cell, Vec, kMasked>,
+            nullptr,
+            nullptr};
   }
 };
 

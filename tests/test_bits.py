@@ -10,6 +10,7 @@ import fastrnn
 import numpy as np
 import pytest
 from fastrnn import _core
+from fastrnn.layers import CELLS
 from runner import as_state, backward, build, compare_bits, forward, parts
 from shapes import lanes, make_case
 
@@ -183,3 +184,24 @@ def test_process_to_process(fast_target):
         assert len(digest) == hashlib.sha256().digest_size * 2
         digests.add(digest)
     assert len(digests) == 1
+
+
+def test_ids_as_the_rows_of_a_table(fast_target, cell, split, dtype):
+    """Layers that read ids multiply each row of the table once, and find what they find of the rows themselves."""
+    rng = np.random.default_rng(5)
+    net = CELLS[cell](9, 37, 2, bidirectional=True, learn_state=True, dtype=dtype, seed=1)
+    net.flat[:] = rng.normal(0, 0.4, net.flat.size)
+    if not net._net.begins:
+        return  # a cell of several phases
+    table, ids = rng.normal(size=(7, 9)).astype(dtype), rng.integers(0, 7, (12, 5))
+    lengths = [12, 3, 0, 12, 7]
+
+    def results(y, state):
+        return {"y": y} | {
+            f"state {q}": s for q, s in enumerate(state if isinstance(state, tuple) else (state,))
+        }
+
+    want = results(*net(table[ids], lengths=lengths))
+    for n in (1, 3):
+        with fastrnn.threads(n):
+            compare_bits(results(*net._of_ids(ids, table, lengths)), want, f"with {n} threads")

@@ -239,6 +239,26 @@ def test_a_result_does_not_depend_on_the_batch_or_on_threads(cell, kind, dtype):
         assert run(rows) == [h for row in rows for h in each[row]]
 
 
+def test_more_tokens_than_are_kept():
+    """Products of 40 MB, beyond the 32 MB that are kept: results are those of sequences one by one."""
+    draw, rows = np.random.default_rng(2), 3400
+    net = fastrnn.LSTM(2, 512, seed=1)
+    embedding = draw.normal(size=(rows, 2)).astype(np.float32)
+    readout = draw.normal(size=(rows, 512)).astype(np.float32)
+    state = tuple(draw.normal(size=(1, rows, 512)).astype(np.float32) for _ in "hc")
+
+    def run(index):
+        of_rows = tuple(np.ascontiguousarray(a[:, index]) for a in state)
+        pieces = Pieces(net, readout, None, of_rows, embedding=embedding)
+        found = pieces.decode(np.arange(rows)[index], max_length=2)
+        return [(s.tolist(), score) for s, score in zip(found.sequences, found.scores)]
+
+    together = run(slice(None))
+    assert len({s[0] for s, _ in together}) > 100
+    for first in range(0, rows, 500):
+        assert run(slice(first, first + 3)) == together[first : first + 3]
+
+
 def test_numbers():
     draw = np.random.default_rng(0)
     net = fastrnn.LSTM(4, H, dtype="float64", seed=0)

@@ -11,5 +11,6 @@ PYBIND11_MODULE(_core, m) {
   fastrnn::register_attention(m);
   fastrnn::register_pointwise(m);
   fastrnn::register_decode(m);
+  fastrnn::register_tokens(m);
   fastrnn::register_crf(m);
 }

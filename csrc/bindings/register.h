@@ -20,6 +20,7 @@ void register_attention(py::module_& m);
 void register_network(py::module_& m);
 void register_pointwise(py::module_& m);
 void register_decode(py::module_& m);
+void register_tokens(py::module_& m);
 void register_crf(py::module_& m);
 void register_device(py::module_& m);
 void register_device_array(py::module_& m);

@@ -34,7 +34,7 @@ class Parts {
  public:
   explicit Parts(const py::dict& given)
       : given_(given), view_(view_of<T>(given["network"])), kernels_(models_of<T>(find_target(view_.isa))),
-        model{*view_.net, view_.packed, kernels_, nullptr, 0, {}, nullptr, nullptr, false} {
+        model{*view_.net, view_.packed, kernels_, nullptr, 0, 0, {}, nullptr, nullptr, false} {
     require(model.net.streams(), "a layer does not run forward");
     read_states(py::cast<py::sequence>(given["states"]));
     if (!given["attention"].is_none()) read_attention(py::cast<py::dict>(given["attention"]));
@@ -44,7 +44,7 @@ class Parts {
       const py::array table = py::cast<py::array>(given["embedding"]);
       require(table.ndim() == 2 && table.shape(0) >= model.outputs(), "the embedding has no row for an output");
       model.embedding = dense<T>(table, table.size(), "the embedding is not dense");
-      vocabulary = table.shape(0), model.feedback_width = table.shape(1);
+      model.vocabulary = table.shape(0), model.feedback_width = table.shape(1);
     } else if (py::cast<bool>(given["numbers"])) {
       model.feedback_width = model.outputs();
     }
@@ -62,7 +62,7 @@ class Parts {
 
  public:
   DecoderModel<T> model;
-  Index sequences = 0, vocabulary = 0;
+  Index sequences = 0;
   const T* states[kMaxState] = {};
 
  private:
@@ -125,7 +125,7 @@ template <class T>
 const Index* start_tokens(const Parts<T>& parts, const py::array& start) {
   const Index* const tokens = dense<Index>(start, parts.sequences, "start is not (B,) of int64");
   for (Index k = 0; k < parts.sequences; ++k)
-    require(!parts.model.embedding || (tokens[k] >= 0 && tokens[k] < parts.vocabulary),
+    require(!parts.model.embedding || (tokens[k] >= 0 && tokens[k] < parts.model.vocabulary),
             "start is no row of the embedding");
   return tokens;
 }

@@ -361,6 +361,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("device", &Net::device)
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
+      .def_property_readonly("begins", [](const Net&) { return false; })
       .def("owns", &Net::owns, py::arg("tape"))
       .def("explain", &Net::explain, py::arg("T"), py::arg("B"), py::arg("part"), py::arg("backward"),
            py::arg("control"))

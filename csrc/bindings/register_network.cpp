@@ -110,6 +110,8 @@ class PyNetwork {
     return explain_part(net_, {steps, B, nullptr, nullptr}, part, backward);
   }
 
+  bool begins() const { return net_.kernel().begin_rows != nullptr; }
+
   NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
 
   bool owns(const PyTape<T>& tape) const { return tape.network == number_; }
@@ -265,6 +267,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))
+      .def_property_readonly("begins", &Net::begins)
       .def("backward", &Net::backward, py::arg("tape"), py::arg("dy"), py::arg("dstates"), py::arg("dx"),
            py::arg("gradients"), py::arg("fresh"), py::arg("step_value"), py::arg("step_norm"), py::arg("value"),
            py::arg("trace"), py::arg("norms"), py::arg("d_constant"))

@@ -138,6 +138,8 @@ void linear(const py::array& x, const py::array& weight, bool transposed, const 
     const T* const from = dense<T>(x, N * K, "x is not dense");
     T* const to = dense<T>(out, N * H, "out does not match x");
     const py::gil_scoped_release release;
+    if (N <= kFewRows && !transposed)
+      return kernels<T>().linear_unpacked(weights, {nullptr, N, H, K, from, K, to, H, false, tanh});
     const LinearMap<T> map(kernels<T>(), weights);
     ThreadLease lease(double(N) * double(H) * double(K) > kManyProducts ? thread_count() : 1);
     lease.run(lease.size(), false, 0, [&](const Team& team) {

@@ -18,7 +18,11 @@ Decoder<T>::Decoder(const DecoderModel<T>& model, Index sequences, Index most, c
   x_ = buffer_of<T>(room * net.shape().I);
   joined_ = buffer_of<T>(room * joined_ld_);
   z_ = buffer_of<T>(room * model.outputs());
-  if (model.constant) constant_ = buffer_of<T>(room * constant_width());
+  if (model.embedding && net.kernel().begin_rows)
+    token_rows_ =
+        std::make_unique<TokenRows<T>>(net, *model.packed, 0, model.embedding, model.vocabulary, model.feedback_width);
+  if (model.constant && token_rows_) begin_constant();
+  else if (model.constant) constant_ = buffer_of<T>(room * constant_width());
   if (attention) {
     query_ = buffer_of<T>(room * attention->query.H);
     weights_ = buffer_of<T>(room * attention->S);
@@ -65,15 +69,43 @@ void Decoder<T>::keep(const std::vector<Index>& parents) {
   std::swap(fed_[0], fed_[1]);
 }
 
-// The constant input of this step, of padded() rows
+// Lays the constant input of all sequences out, once for all steps
+template <class T>
+void Decoder<T>::begin_constant() {
+  const Kernel<T>& kernel = model_.net.kernel();
+  const Dims dims = model_.net.first_layer();
+  begun_constant_ = buffer_of<T>(rows() * kernel.begun_size(dims));
+  const FlushDenormals flush;
+  kernel.begin_rows({dims, model_.packed->parts[0].template as<T>(), rows(), 0, nullptr, model_.constant,
+                     begun_constant_.template as<T>()});
+}
+
+// The constant input of this step, of padded() rows, where they do not begin with it
 template <class T>
 ConstantInput<T> Decoder<T>::constant() const {
-  if (!model_.constant || (steps_ > 0 && !model_.constant_always)) return {};
+  if (!constant_.template as<T>() || (steps_ > 0 && !model_.constant_always)) return {};
   T* const to = constant_.template as<T>();
   for (Index r = 0; r < padded(); ++r)
     std::copy_n(model_.constant + sequence(r < rows() ? r : 0) * constant_width(), constant_width(),
                 to + r * constant_width());
   return {to, 1};
+}
+
+// What the gates of padded() rows start from
+template <class T>
+Begun<T> Decoder<T>::begun(const Index* tokens) {
+  if (!token_rows_) return {};
+  begun_.resize(size_t(padded()));
+  token_rows_->find(tokens, rows(), begun_.data());
+  if (padded() > rows()) begun_[1] = begun_[0];
+  Begun<T> found{{begun_.data()}, nullptr, model_.feedback_width};
+  if (!model_.constant || (steps_ > 0 && !model_.constant_always)) return found;
+  const Index size = model_.net.kernel().begun_size(model_.net.first_layer());
+  also_.resize(size_t(padded()));
+  for (Index r = 0; r < padded(); ++r)
+    also_[size_t(r)] = begun_constant_.template as<T>() + sequence(r < rows() ? r : 0) * size;
+  found.also = also_.data();
+  return found;
 }
 
 template <class T>
@@ -91,7 +123,7 @@ void Decoder<T>::recur(const Index* tokens, const T* numbers) {
   for (Index r = 0; r < padded(); ++r) {
     const Index row = r < rows() ? r : 0;
     T* const x = x_.template as<T>() + r * inputs;
-    if (tokens) std::copy_n(model_.embedding + tokens[row] * width, width, x);
+    if (tokens && !token_rows_) std::copy_n(model_.embedding + tokens[row] * width, width, x);
     else if (numbers) std::copy_n(numbers + row * width, width, x);
     if (!attention) continue;
     if (attention->early) std::copy_n(joined(row), attention->M, x + width);
@@ -100,7 +132,7 @@ void Decoder<T>::recur(const Index* tokens, const T* numbers) {
   }
   T* const y = joined_.template as<T>() + (joined_ld_ - net.outputs());
   net.forward(Batch(1, padded(), nullptr, nullptr), *model_.packed, {x_.template as<T>(), padded() * inputs, inputs},
-              before, {y, padded() * joined_ld_, joined_ld_}, after, nullptr, constant());
+              before, {y, padded() * joined_ld_, joined_ld_}, after, nullptr, constant(), begun(tokens));
   at_ ^= 1;
 }
 

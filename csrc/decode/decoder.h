@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 // One step of a decoder for the rows that still run:
 //
-//   x_t = [feedback ; fed]      the embedding of the last token, or the last numbers; what attention feeds
+//   x_t = [feedback ; fed]      the vector of the last token, multiplied once (token_rows.h), or the last numbers; what
+//                               attention feeds
 //   h_t = layers(x_t, h_{t-1})
 //   attention   context_t = sum_s a_s m_s,  a = softmax of the scores of (query, key_s) (AttentionArgs, models/api.h)
 //               h~_t = tanh(W_c [context_t ; h_t] + b_c)
@@ -16,6 +17,7 @@
 #include <vector>
 #include "../models/linear_map.h"
 #include "../network.h"
+#include "../token_rows.h"
 namespace fastrnn {
 
 template <class T>
@@ -36,7 +38,7 @@ struct DecoderModel {
   std::shared_ptr<const PackedWeights> packed;
   const ModelKernels<T>& kernels;
   const T* embedding;  // (vocabulary,feedback_width) of tokens that are fed back. Null: numbers are, or nothing is
-  Index feedback_width;
+  Index vocabulary, feedback_width;
   LinearMap<T> readout;
   std::unique_ptr<DecoderAttention<T>> attention;  // null: none
   const T* constant;  // (sequences,G*H), see ForwardArgs (api.h). Null: none
@@ -85,7 +87,9 @@ class Decoder {
   Index constant_width() const { return model_.net.kernel().gates * model_.net.shape().H; }
   T* joined(Index row) const { return joined_.template as<T>() + row * joined_ld_; }  // [context ; h]
   void gather(const T* const* states, Index rows, const std::vector<Index>& from);
+  void begin_constant();
   ConstantInput<T> constant() const;
+  Begun<T> begun(const Index* tokens);
   void recur(const Index* tokens, const T* numbers);
   void attend(const T* h, Index h_ld, Index begin, Index end);
   void read_out(Index begin, Index end);
@@ -95,6 +99,9 @@ class Decoder {
   Index joined_ld_, steps_ = 0;
   Buffer states_[kMaxState][2];  // before and after a step, by turns
   int at_ = 0;  // those before the next step
+  std::unique_ptr<TokenRows<T>> token_rows_;  // null: x has the vectors of the tokens
+  std::vector<const T*> begun_, also_;  // of the rows, where there are token rows
+  Buffer begun_constant_;  // of the sequences
   Buffer x_, joined_, query_, weights_, combined_, z_, constant_;
   Buffer fed_[2];  // h~ of the last step where it is fed, and room to gather it
 };

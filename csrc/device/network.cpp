@@ -117,7 +117,10 @@ void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch,
                            scratch.as<T>(),
                            shape_.masked() ? &masks : nullptr,
                            number == 0 ? constant.p : nullptr,
-                           constant.steps},
+                           constant.steps,
+                           nullptr,
+                           nullptr,
+                           0},
                           batch.steps(part.reversed)};
     const Index at = Index(number) * batch.B;
     for (int q = 0; q < kernel_.states; ++q) {

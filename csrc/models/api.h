@@ -87,6 +87,8 @@ struct LinearArgs {
   bool tanh;  // f; else the identity
 };
 
+constexpr Index kFewRows = 8;  // for which laying W (H,K) out takes longer than the product
+
 template <class T>
 struct SoftmaxSum {
   T most;  // max z
@@ -134,6 +136,8 @@ struct ModelKernels {
   Index (*linear_packed_size)(Index H, Index K);
   void (*pack_linear)(const LinearWeights<T>&, T* packed);
   void (*linear)(const LinearArgs<T>&);
+  // The same, with the same bits, of a W (H,K) that is not packed, made for at most kFewRows rows
+  void (*linear_unpacked)(const LinearWeights<T>&, const LinearArgs<T>&);
   void (*attention)(const AttentionArgs<T>&);
   void (*attention_backward)(const AttentionBackwardArgs<T>&);
   // out[k] = e^(scale (z[k] - max z)), at least the least normal number; n > 0

@@ -82,13 +82,14 @@ struct ReferenceLinear {
     }
   }
 
-  static void run(const LinearArgs<T>& a) {
-    const T* const W = a.packed + a.H;
+  static void run(const LinearArgs<T>& a) { run_unpacked({a.packed + a.H, a.packed, a.H, a.K, a.K, false}, a); }
+
+  static void run_unpacked(const LinearWeights<T>& w, const LinearArgs<T>& a) {
     for (Index n = 0; n < a.N; ++n)
       for (Index j = 0; j < a.H; ++j) {
         T* const z = a.z + n * a.z_ld + j;
-        double sum = double(a.add ? *z : a.packed[j]);
-        for (Index k = 0; k < a.K; ++k) sum += double(a.x[n * a.x_ld + k]) * double(W[j * a.K + k]);
+        double sum = a.add ? double(*z) : w.bias ? double(w.bias[j]) : 0;
+        for (Index k = 0; k < a.K; ++k) sum += double(a.x[n * a.x_ld + k]) * double(w.W[j * w.W_ld + k]);
         *z = T(a.tanh ? tanh(sum) : sum);
       }
   }
@@ -108,19 +109,13 @@ SoftmaxSum<T> reference_softmax_terms(const T* z, Index n, T scale, T* out) {
 }
 
 template <class T>
-constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,
-                                     ReferencePointwise<T>::sgd,
-                                     ReferencePointwise<T>::rmsprop,
-                                     ReferencePointwise<T>::square_sum,
-                                     ReferencePointwise<T>::gather,
-                                     ReferencePointwise<T>::scatter_add,
-                                     ReferenceLinear<T>::packed_size,
-                                     ReferenceLinear<T>::pack,
-                                     ReferenceLinear<T>::run,
-                                     ReferenceAttention<T>::forward,
-                                     ReferenceAttention<T>::backward,
-                                     reference_softmax_terms<T>,
-                                     reference_crf<T>};
+constexpr ModelKernels<T> kModels = {ReferencePointwise<T>::adam,     ReferencePointwise<T>::sgd,
+                                     ReferencePointwise<T>::rmsprop,  ReferencePointwise<T>::square_sum,
+                                     ReferencePointwise<T>::gather,   ReferencePointwise<T>::scatter_add,
+                                     ReferenceLinear<T>::packed_size, ReferenceLinear<T>::pack,
+                                     ReferenceLinear<T>::run,         ReferenceLinear<T>::run_unpacked,
+                                     ReferenceAttention<T>::forward,  ReferenceAttention<T>::backward,
+                                     reference_softmax_terms<T>,      reference_crf<T>};
 }  // namespace
 
 const ModelKernels<float>* models_f32() { return &kModels<float>; }

@@ -6,6 +6,7 @@
 #include "attention.h"
 #include "crf.h"
 #include "linear.h"
+#include "linear_unpacked.h"
 #include "pointwise.h"
 #include "softmax.h"
 #define FR_JOIN2(a, b) a##b
@@ -21,19 +22,13 @@ using Lanes = Vec<Scalar>;
 constexpr CrfKernels<Scalar> kCrf = {Crf<Lanes>::packed_size, Crf<Lanes>::scratch_size, Crf<Lanes>::partial_size,
                                      Crf<Lanes>::pack,        Crf<Lanes>::row,          Crf<Lanes>::transition_gradient,
                                      Crf<Lanes>::viterbi};
-constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,
-                                          Pointwise<Lanes>::sgd,
-                                          Pointwise<Lanes>::rmsprop,
-                                          Pointwise<Lanes>::square_sum,
-                                          Pointwise<Lanes>::gather,
-                                          Pointwise<Lanes>::scatter_add,
-                                          Linear<Lanes>::packed_size,
-                                          Linear<Lanes>::pack,
-                                          Linear<Lanes>::run,
-                                          Attention<Lanes>::forward,
-                                          Attention<Lanes>::backward,
-                                          Softmax<Lanes>::terms,
-                                          kCrf};
+constexpr ModelKernels<Scalar> kModels = {Pointwise<Lanes>::adam,     Pointwise<Lanes>::sgd,
+                                          Pointwise<Lanes>::rmsprop,  Pointwise<Lanes>::square_sum,
+                                          Pointwise<Lanes>::gather,   Pointwise<Lanes>::scatter_add,
+                                          Linear<Lanes>::packed_size, Linear<Lanes>::pack,
+                                          Linear<Lanes>::run,         LinearUnpacked<Lanes>::run,
+                                          Attention<Lanes>::forward,  Attention<Lanes>::backward,
+                                          Softmax<Lanes>::terms,      kCrf};
 }  // namespace
 
 const ModelKernels<Scalar>* FR_JOIN(models_, FR_TYPE)() { return &kModels; }

@@ -11,6 +11,7 @@ in no batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -59,9 +60,7 @@ class Sequences:
     def _converted(self, values: _Array) -> _Array:
         if self.dtype is None:
             return values
-        with np.errstate(
-            over="ignore"
-        ):  # a double beyond float32 becomes inf: the check of values reports it
+        with _narrowing(self.dtype):
             return values.astype(self.dtype)
 
     def locate(self, row: int) -> tuple[int, int]:
@@ -107,9 +106,14 @@ def sequences(
     if _mapped(array):
         kept = array.reshape(n * steps, *item)  # copied only where it is a view with gaps
         return Sequences(kept, starts, counts, steps, None if kept.dtype == kind else kind)
-    with np.errstate(over="ignore"):  # a double beyond float32 becomes inf, which the check of values reports
+    with _narrowing(kind):
         values = np.ascontiguousarray(array, kind).reshape(n * steps, *item)
     return Sequences(values, starts, counts, steps)
+
+
+def _narrowing(wanted: np.dtype[Any]) -> AbstractContextManager[object]:
+    """A double beyond float32 becomes inf without a warning: the check of values reports it."""
+    return np.errstate(over="ignore") if wanted.kind == "f" else nullcontext()
 
 
 def _mapped(array: _Array) -> bool:
@@ -134,7 +138,7 @@ def _from_list(arrays: Sequence[_Array], item: tuple[int, ...], dtype: np.dtype[
     np.cumsum(lengths[:-1], out=starts[1:])
     if not arrays:
         return Sequences(np.empty((0, *item), dtype), starts, lengths)
-    with np.errstate(over="ignore"):
+    with _narrowing(dtype):
         values = np.concatenate(arrays, dtype=dtype, casting="same_kind")
     return Sequences(values, starts, lengths)
 
@@ -220,9 +224,9 @@ class SequencePairs:
 
     def batch(self, index: _Index) -> Batch:
         """The batch of the sequences in `index`, none of which is empty."""
-        return self.window(index, 0, int(self.x.lengths[index].max()))
+        return self.window(index)
 
-    def window(self, index: _Index, begin: int, end: int) -> Batch:
+    def window(self, index: _Index, begin: int = 0, end: int | None = None) -> Batch:
         """The batch of their steps begin .. end-1, fewer where all have ended before; some may have."""
         clamped, rows, lengths = _padding(self.x.lengths[index], begin, end)
         take = self.x.starts[index] + clamped
@@ -263,14 +267,15 @@ class LabelledSequences:
 def _padding(
     lengths: _Index, begin: int = 0, end: int | None = None
 ) -> tuple[_Index, _Index | None, _Index | None]:
-    """Of steps begin .. end-1, or all: (T,B) which step of its sequence stands where; which of them are none of
-    padding, and lengths, if any is."""
+    """Of steps begin .. end-1, or all: (T,B) which step of its sequence stands where, or (T,1) where none is padding;
+    which of them are none of padding, and lengths, if any is."""
     longest = int(lengths.max())
-    steps = np.arange(begin, longest if end is None else min(end, longest))[:, None]
-    clamped = np.minimum(steps, lengths - 1)
+    stop = longest if end is None else min(end, longest)
+    steps = np.arange(begin, stop)[:, None]
+    if int(lengths.min()) >= stop:
+        return steps, None, None
     inside = steps < lengths
-    if inside.all():
-        return clamped, None, None
+    clamped = np.minimum(steps, lengths - 1)
     return clamped, np.flatnonzero(inside), np.clip(lengths - begin, 0, len(steps))
 
 

@@ -153,7 +153,7 @@ class Pieces:
         _check.decoder_width(rnn.input_size, back, fed)
         self._parts = {
             "network": rnn._net,
-            "states": tuple(np.ascontiguousarray(a) for a in states),
+            "states": states,
             "readout": weight,
             "readout_bias": self._optional("readout_bias", readout_bias, (self.outputs,)),
             "embedding": table,

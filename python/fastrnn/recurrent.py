@@ -305,6 +305,15 @@ class Recurrent(Streaming):
         )
         return (*results, _internals().read(self, tape, *asked, unbatched)) if telling else results
 
+    def _of_ids(self, ids: npt.NDArray[np.int64], table: _Array, lengths: Any) -> tuple[_Array, State]:
+        """Inference of rows of a table (V,I) by their ids (T,B), contiguous: as a call with table[ids], with the same
+        bits. Only where `_net.begins`, and for time-major layers."""
+        T, B = ids.shape
+        row_lengths = _check.lengths(lengths, T, B)
+        _check.product(T=T, B=B, width=self._widest)
+        y, y_rows = self._new(T, B, self._y_width, False)
+        return y, self._state_of(_core.forward_ids(self._net, table, ids, row_lengths, y_rows), False)
+
     def backward(
         self,
         tape: Tape | TruncatedTape,

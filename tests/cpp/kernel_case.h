@@ -160,6 +160,10 @@ class KernelRun {
     args.x = case_.x.template rows<const T>(), args.y = y.template rows<T>();
     args.tape = training ? tape_.data() : nullptr, args.scratch = scratch.data();
     args.constant = o.constant_steps ? case_.constant.data() : nullptr, args.constant_steps = o.constant_steps;
+    if (begun_columns_ >= 0) {
+      args.begun = begun_.data(), args.also = o.constant_steps ? also_.data() : nullptr;
+      args.begun_columns = begun_columns_, args.constant = nullptr;
+    }
     Guarded<T> sT[kMaxState];
     for (int q = 0; q < kernel_.states; ++q) {
       sT[q] = Guarded<T>(o.B * case_.width(q), 1);
@@ -185,6 +189,28 @@ class KernelRun {
     kernel_.read_tape(case_.dims(), case_.steps(), tape_.data(), cells.data(), gates.data());
     cells.check("cells"), gates.check("gates");
     return {{"cells", cells.copy(), false}, {"gates", gates.copy(), false}};
+  }
+
+  // Lets the gates of what is called next begin after the first `columns` of x, and with the constant input as it is laid
+  // out
+  void begin(Index columns) {
+    const Options& o = case_.o;
+    const Index size = kernel_.begun_size(case_.dims());
+    products_ = Guarded<T>(case_.batch.R * size), constants_ = Guarded<T>((o.B + 1) * size);
+    begun_.assign(size_t(o.T * o.B), nullptr), also_ = begun_, begun_columns_ = columns;
+    std::vector<const T*> x;
+    for (Index b = 0; b < o.B; ++b)
+      for (Index t = 0; t < case_.length(b); ++t) {
+        const Index step = o.reversed ? case_.length(b) - 1 - t : t, row = step < o.constant_steps ? b : o.B;
+        begun_[size_t(t * o.B + b)] = products_.data() + Index(x.size()) * size;
+        also_[size_t(t * o.B + b)] = constants_.data() + row * size;
+        x.push_back(case_.x.at(t, b));
+      }
+    kernel_.begin_rows({case_.dims(), packed_.data(), Index(x.size()), columns, x.data(), nullptr, products_.data()});
+    for (Index k = 0; k < size; ++k) constants_[o.B * size + k] = 0;
+    if (o.constant_steps)
+      kernel_.begin_rows({case_.dims(), packed_.data(), o.B, 0, nullptr, case_.constant.data(), constants_.data()});
+    products_.check("products"), constants_.check("constants");
   }
 
   // The same with the tape in segments, for backward(&checkpoints)
@@ -303,6 +329,8 @@ class KernelRun {
   fastrnn::ThreadLease lease_;
   const Sharing sharing_;
   const std::vector<T> inputs_;
-  Guarded<T> packed_, tape_;
+  Guarded<T> packed_, tape_, products_, constants_;
+  std::vector<const T*> begun_, also_;
+  Index begun_columns_ = -1;  // none
   fastrnn::Checkpoints<T>* checkpoints_ = nullptr;
 };

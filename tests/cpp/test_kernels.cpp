@@ -95,6 +95,30 @@ void check_teams(int cell, const Options& options) {
   }
 }
 
+// Gates that begin with products made before have the bits of those that begin with the bias; a constant input is then
+// added later.
+template <class Precision>
+void check_begun(int cell, const Options& options) {
+  using T = typename Precision::T;
+  for (const std::string& isa : targets()) {
+    const Kernel<T>& kernel = kernel_of<Precision>(isa, cell);
+    if (!kernel.begin_rows) continue;
+    const check::Case scope("%s %s", kernel.id, options.text().c_str());
+    KernelCase<T> c(kernel, options);
+    c.fill_random();
+    const std::vector<Result<T>> want = KernelRun<T>(kernel, c).forward(false);
+    for (const Index columns : {Index(0), options.I / 2, options.I})
+      for (const Sharing& sharing : {Sharing{1, false}, Sharing{3, false}, Sharing{3, true}}) {
+        const check::Case how("%td columns begun, %d threads", columns, sharing.threads);
+        KernelRun<T> run(kernel, c, sharing);
+        run.begin(columns);
+        const std::vector<Result<T>> got = run.forward(false);
+        if (!options.constant_steps) check_same(got, want, "than from the bias");
+        for (size_t k = 0; k < want.size(); ++k) check_close<Precision>(kernel.cell, options, got[k], want[k]);
+      }
+  }
+}
+
 // Segments of random lengths, in one thread and in teams, have the bits of a whole tape.
 template <class Precision>
 void check_segments(int cell, const Options& options) {
@@ -174,6 +198,8 @@ void check_all() {
     const Index all = few() ? 2 : 7;
     for (const auto& d : kShared)
       if (&d - kShared < all) check_teams<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
+    for (const auto& d : kShared)
+      if (&d - kShared < all) check_begun<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
     for (const auto& d : kSegmented)
       if (&d - kSegmented < all) check_segments<Precision>(cell, random_options(d[0], d[1], d[2], d[3], seed++));
   }

@@ -10,6 +10,7 @@
 namespace {
 using fastrnn::find_target;
 using fastrnn::LinearArgs;
+using fastrnn::LinearWeights;
 using fastrnn::ModelKernels;
 using fastrnn::models_of;
 
@@ -22,7 +23,7 @@ Guarded<T> random_array(check::Random& random, Index n) {
 
 struct Shape {
   Index N, H, K;
-  bool transposed, bias, add, tanh;
+  bool transposed, bias, add, tanh, packed = true;
 };
 
 constexpr Index kGap = 3;  // between the rows of matrices
@@ -37,8 +38,15 @@ std::vector<T> run(const std::string& isa, const Shape& s, uint64_t seed, Index 
   const Guarded<T> x = random_array<T>(random, s.N * x_ld), all = random_array<T>(random, s.N * z_ld);
   const Guarded<T> packed(kernels.linear_packed_size(s.H, s.K)), z(rows * z_ld, 1);
   std::copy_n(all.data() + first * z_ld, rows * z_ld, z.data());
-  kernels.pack_linear({W.data(), s.bias ? bias.data() : nullptr, s.H, s.K, W_ld, s.transposed}, packed.data());
-  kernels.linear({packed.data(), rows, s.H, s.K, x.data() + first * x_ld, x_ld, z.data(), z_ld, s.add, s.tanh});
+  const LinearWeights<T> weights{W.data(), s.bias ? bias.data() : nullptr, s.H, s.K, W_ld, s.transposed};
+  const LinearArgs<T> args{
+      s.packed ? packed.data() : nullptr, rows, s.H, s.K, x.data() + first * x_ld, x_ld, z.data(), z_ld, s.add, s.tanh};
+  if (s.packed) {
+    kernels.pack_linear(weights, packed.data());
+    kernels.linear(args);
+  } else {
+    kernels.linear_unpacked(weights, args);
+  }
   W.check("W"), bias.check("bias"), x.check("x"), packed.check("packed"), z.check("z");
   for (Index k = 0; k < rows; ++k)
     for (Index j = s.H; j < z_ld; ++j)
@@ -62,6 +70,10 @@ void check_shape(const std::string& isa, const Shape& s) {
     CHECK(same_bits(alone, std::vector<T>(got.begin() + row * z_ld, got.begin() + (row + 1) * z_ld)),
           "row %td alone has other bits", row);
   }
+  if (s.transposed) return;
+  Shape unpacked = s;
+  unpacked.packed = false;
+  CHECK(same_bits(run<T>(isa, unpacked, seed, 0, s.N), got), "without packing there are other bits");
 }
 
 template <class T>

@@ -39,11 +39,11 @@ def start_tokens(start: object, rows: int, vocabulary: int | None) -> npt.NDArra
         raise TypeError(f"start has dtype {given.dtype}, not integers")
     if given.shape not in ((), (rows,)):
         raise ValueError(f"start has shape {given.shape}, but the batch needs {(rows,)} or one token")
-    if vocabulary is not None and given.size and not 0 <= given.min() <= given.max() < vocabulary:
-        raise ValueError(
-            f"start goes from {given.min()} to {given.max()}, but the embedding has {vocabulary} rows"
-        )
-    return np.ascontiguousarray(np.broadcast_to(given, (rows,)), np.int64)
+    if vocabulary is not None and given.size:
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high >= vocabulary:
+            raise ValueError(f"start goes from {low} to {high}, but the embedding has {vocabulary} rows")
+    return np.full(rows, given, np.int64)
 
 
 def start_numbers(start: object, rows: int, outputs: int, dtype: np.dtype[np.float64]) -> Array:
@@ -56,7 +56,10 @@ def start_numbers(start: object, rows: int, outputs: int, dtype: np.dtype[np.flo
 def piece(name: str, value: object, shape: tuple[int | None, ...], dtype: np.dtype[np.float64]) -> Array:
     """A dense array of that shape, where None is any size."""
     given = dense(floats(name, value, dtype))
-    if given.ndim != len(shape) or any(want not in (None, have) for want, have in zip(shape, given.shape)):
+    fits = given.ndim == len(shape)
+    for want, have in zip(shape, given.shape):
+        fits = fits and want in (None, have)
+    if not fits:
         wanted = tuple("*" if n is None else n for n in shape)
         raise ValueError(f"{name} has shape {given.shape}, but the decoder needs {wanted}".replace("'", ""))
     return given

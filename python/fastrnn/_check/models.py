@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -224,25 +225,23 @@ def padded_array(
 
 def values(name: str, rows: Sequences, good: Callable[[Array], Array], wanted: str) -> None:
     """What `good` says of rows holds for every element that is no padding."""
-    for begin, part, inside in _pieces(rows):
+    for begin, part in _pieces(rows):
         fine = good(part).reshape(len(part), -1)
         if fine.all():
             continue
-        bad = ~fine.all(axis=1)
-        at = np.flatnonzero(bad if inside is None else bad & inside)
+        bad, inside = ~fine.all(axis=1), rows.inside()
+        at = np.flatnonzero(bad if inside is None else bad & inside[begin : begin + len(part)])
         if at.size:
             n, t = rows.locate(begin + int(at[0]))
             value = part[at[0]].reshape(-1)[~fine[at[0]]][0]
             raise ValueError(f"{name}[{n}] holds {value} at step {t}, but {wanted}")
 
 
-def _pieces(rows: Sequences) -> Iterator[tuple[int, Array, Array | None]]:
-    """Rows in pieces, as they may be in a file that is larger than memory: the first, all, which are no padding."""
-    piece = max(1, _PIECE // max(1, int(np.prod(rows.values.shape[1:]))))
-    inside = rows.inside()
+def _pieces(rows: Sequences) -> Iterator[tuple[int, Array]]:
+    """Rows in pieces, as they may be in a file that is larger than memory: the first, and all."""
+    piece = max(1, _PIECE // max(1, math.prod(rows.values.shape[1:])))
     for begin in range(0, len(rows.values), piece):
-        end = begin + piece
-        yield begin, rows.piece(begin, end), None if inside is None else inside[begin:end]
+        yield begin, rows.piece(begin, begin + piece)
 
 
 def token_ids(name: str, rows: Sequences, vocabulary: int) -> None:
@@ -261,7 +260,9 @@ def targets(name: str, rows: Sequences, output: Output, outputs: int) -> None:
     kind = rows.dtype or rows.values.dtype
     wanted = _targets_wanted(kind, output, outputs)
     values(name, rows, lambda given: _good_targets(given, output, outputs), wanted)
-    if not any(output.counts(part if inside is None else part[inside]) for _, part, inside in _pieces(rows)):
+    inside = rows.inside()
+    of_steps = (part if inside is None else part[inside[at : at + len(part)]] for at, part in _pieces(rows))
+    if not any(output.counts(part) for part in of_steps):
         raise ValueError(f"{name} has {rows.lengths.sum()} steps, but none counts in {output.chosen}")
 
 

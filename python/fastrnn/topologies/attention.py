@@ -93,13 +93,19 @@ class Attention:
         """Whether the query is of the last step's h."""
         return self.kind == "bahdanau"
 
-    def keys(self, memory: _Array) -> _Array:
-        """What queries are scored with: (B,S,P) of the memory (B,S,M)."""
+    def keys(self, memory: _Array, lengths: npt.NDArray[np.int64] | None) -> _Array:
+        """What queries are scored with: (B,S,P) of the memory (B,S,M), 0 past its lengths (B,), None for S."""
         weight = self.parameters().get("weight_m" if self.early else "weight_a")
         if weight is None:
             return memory
         B, S, M = memory.shape
-        return product(memory.reshape(B * S, M), weight.T).reshape(B, S, self.hidden)
+        rows = memory.reshape(B * S, M)
+        if lengths is None:
+            return product(rows, weight.T).reshape(B, S, self.hidden)
+        inside = np.flatnonzero(np.arange(S) < lengths[:, None])
+        keys = np.zeros((B * S, self.hidden), memory.dtype)
+        keys[inside] = product(rows.take(inside, axis=0), weight.T)
+        return keys.reshape(B, S, self.hidden)
 
     def keys_backward(self, memory: _Array, dkeys: _Array, dmemory: _Array, flat: _Array) -> None:
         """Adds what the keys give to the memory's gradient and to `flat`, unless keys are the memory."""

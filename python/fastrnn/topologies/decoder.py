@@ -40,6 +40,20 @@ class Beginning(NamedTuple):
     memory: _Array | None = None
     source_lengths: _Array | None = None
 
+    def of_first(self) -> Beginning:
+        """That of the first sequence alone."""
+        state: State = None
+        if self.state is not None:
+            state = (
+                tuple(s[:, :1] for s in self.state) if isinstance(self.state, tuple) else self.state[:, :1]
+            )
+        return Beginning(
+            state,
+            None if self.c is None else self.c[:1],
+            None if self.memory is None else self.memory[:, :1],
+            None if self.source_lengths is None else self.source_lengths[:1],
+        )
+
 
 class Beginnings(NamedTuple):
     """The gradients of a `Beginning`, None where there is none."""

@@ -68,7 +68,7 @@ class Generating(Model):
             some = pieces.decode(
                 self._start(), max_length=limit, end=self._end, beam=places, n_best=best, alpha=power
             )
-            for number, hypotheses in zip(index, some.n_best):
+            for number, hypotheses in zip(index.tolist(), some.n_best):
                 found[number] = hypotheses
         return Decoded(found)
 
@@ -119,7 +119,7 @@ class Generating(Model):
             found = pieces.generate(
                 length=limit, sigmoid=activation == "sigmoid", temperature=temperature, seed=drawn
             )
-        return Decoded(found.n_best[: len(data)])
+        return found
 
     def predict(
         self, x: Any, *, max_length: int, lengths: npt.ArrayLike | None = None, batch_size: int = 64
@@ -135,14 +135,17 @@ class Generating(Model):
     def _pieces(self, data: Sequences, index: npt.NDArray[np.int64]) -> Pieces:
         """The decoder, its attention and readout as one call needs them.
 
-        A lone sequence is read twice, and the second result is left: kernels sum a batch of one in another order.
+        A lone sequence is read twice, and what the second one begins with is left: kernels sum a batch of one in
+        another order.
         """
-        batch = SequencePairs(data).batch(index if len(index) > 1 else index.repeat(2))
-        begin = self._beginning(batch)
+        lone = len(index) == 1
+        begin = self._beginning(SequencePairs(data).batch(index.repeat(2) if lone else index))
+        if lone:
+            begin = begin.of_first()
         decoder, table = self.decoder, self.decoder.feedback.table
-        rows = batch.shape[1]
+        readout = self.readout.parameters()
         return Pieces(
-            decoder.rnn, self.readout.weight, self.readout.bias, self._state_of(begin.state, rows),
+            decoder.rnn, readout["weight"], readout["bias"], self._state_of(begin.state, len(index)),
             embedding=None if table is None else table.weight,
             numbers=decoder.feedback.wanted and table is None, **decoder.constant(begin.c),
             attention=self._attention_of(begin),
@@ -166,8 +169,8 @@ class Generating(Model):
         memory = np.ascontiguousarray(begin.memory.swapaxes(0, 1))
         w = own.parameters()
         return decoding.Attention(
-            own.keys(memory), memory, w["weight_c"], w["bias_c"], begin.source_lengths, query=w.get("weight_q"),
-            v=w.get("v"), early=own.early, feeds=own.feeds,
+            own.keys(memory, begin.source_lengths), memory, w["weight_c"], w["bias_c"], begin.source_lengths,
+            query=w.get("weight_q"), v=w.get("v"), early=own.early, feeds=own.feeds,
         )  # fmt: skip
 
     def _start(self) -> int:

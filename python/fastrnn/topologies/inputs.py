@@ -18,6 +18,8 @@ from .. import _check
 from ..batching import Batch, Rows, Sequences, pair, sequences
 from ..embedding import Embedding, EmbeddingTable
 from ..gradients import Gradient, TableGradient
+from ..recurrent import Recurrent
+from ..results import State
 
 _Array = npt.NDArray[Any]
 
@@ -77,6 +79,20 @@ class Inputs:
             return self.table.forward(x)
         ids, features = x
         return np.concatenate((self.table.forward(ids), features), axis=-1)
+
+    def read(self, rnn: Recurrent, batch: Batch) -> tuple[_Array, State]:
+        """h (T,B,P) and the final state of layers that read a batch, in inference.
+
+        Where there are more ids than rows of the table, the layers multiply each row once; bits are the same.
+        """
+        if (
+            self.table is None
+            or self.features
+            or batch.x.size <= len(self.table.weight)
+            or not rnn._net.begins
+        ):
+            return rnn(self.forward(batch.x), lengths=batch.lengths)
+        return rnn._of_ids(batch.x, self.table.weight, batch.lengths)
 
     def backward(self, batch: Batch, dx: _Array | None, gradients: Mapping[str, Gradient]) -> None:
         """Adds the gradient of the table, if there is one; dx (T,B,I) may be None if there is none."""

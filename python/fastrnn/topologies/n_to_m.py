@@ -199,10 +199,13 @@ class NToM(Producer):
     # ---- from what is read to what the decoder begins with ----
 
     def _begin(self, x: Batch, training: bool) -> tuple[Beginning, Back]:
-        h, final, tape = self.encoder.forward(
-            self._inputs.forward(x.x), lengths=x.lengths, training=training,
-            max_workspace=self._max_workspace if training else None,
-        )  # fmt: skip
+        tape = None
+        if training:
+            h, final, tape = self.encoder.forward(
+                self._inputs.forward(x.x), lengths=x.lengths, max_workspace=self._max_workspace
+            )
+        else:
+            h, final = self._inputs.read(self.encoder, x)
         ends = _h(final)[-self.encoder.num_directions :]
         c, context_back = self._context.forward(h, ends, x)
         state = self._initial(c, final)

@@ -154,7 +154,7 @@ class NToN(Reader):
         return self._crf.activate(z, batch) if self._crf else super()._activate(z, batch)
 
     def _pre_activations(self, batch: Batch) -> _Array:
-        h, _ = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)
+        h, _ = self._inputs.read(self.rnn, batch)
         return self.readout.forward(batch.pick(h))
 
     def _data(self, x: Any, lengths: Any) -> SequencePairs:

@@ -117,7 +117,7 @@ class NToOne(Reader):
         return score
 
     def _pre_activations(self, batch: Batch) -> _Array:
-        h, state = self.rnn(self._inputs.forward(batch.x), lengths=batch.lengths)
+        h, state = self._inputs.read(self.rnn, batch)
         pooled, _ = self.pool.forward(h, _h(state)[-self._ends :], batch)
         return self.readout.forward(pooled)
 

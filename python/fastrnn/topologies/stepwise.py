@@ -294,7 +294,7 @@ def _memory(
     arrays |= {name: value for name, value in attention.parameters().items() if name in names}
     arrays["source_lengths"] = _check.lengths(source_lengths, S, B, False)
     arrays["memory"] = np.ascontiguousarray(given.swapaxes(0, 1))
-    arrays["keys"] = attention.keys(arrays["memory"])
+    arrays["keys"] = attention.keys(arrays["memory"], arrays["source_lengths"])
     sizes = (S, attention.hidden, attention.memory, attention.size)
     query = "early" if attention.early else "late"
     return arrays | {"query": query, "feeds": attention.feeds, "sizes": sizes}
