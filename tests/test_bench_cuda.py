@@ -13,9 +13,8 @@ import pytest
 from cuda_producers import needs_cuda
 from described_peers import haste_layer, lstm_by_flashrnn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "bench"))
-sys.path.insert(0, str(ROOT / "bench" / "cuda"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "cuda"))
 
 import device_measure
 import device_report

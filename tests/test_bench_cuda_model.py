@@ -14,10 +14,11 @@ import fastrnn
 import pytest
 from conftest import cuda_mode
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "bench" / "cuda"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "cuda"))
 
 import model
+
+ROOT = Path(__file__).parents[1]
 
 
 def constants(*names):
