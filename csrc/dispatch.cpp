@@ -42,6 +42,12 @@ std::vector<std::string> available_targets() {
   return names;
 }
 
+std::vector<BuiltTarget> built_targets() {
+  std::vector<BuiltTarget> found;
+  for (const Candidate& candidate : candidates()) found.push_back({candidate.table.isa, candidate.supported});
+  return found;
+}
+
 const KernelTable& find_target(const std::string& isa) {
   const char* forced = std::getenv("FASTRNN_ISA");
   const std::string name = !isa.empty() ? isa : forced ? forced : "";

@@ -9,6 +9,13 @@ namespace fastrnn {
 // Targets this processor supports, best first
 std::vector<std::string> available_targets();
 
+// All targets that were built, best first, and whether this processor supports them
+struct BuiltTarget {
+  std::string name;
+  bool supported;
+};
+std::vector<BuiltTarget> built_targets();
+
 // The target of that name; for "" the one that the environment variable FASTRNN_ISA names, else the best.
 // std::invalid_argument, naming the available ones, where it is unknown or the processor lacks it.
 const KernelTable& find_target(const std::string& isa);

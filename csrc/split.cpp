@@ -3,7 +3,6 @@
 #include <atomic>
 namespace fastrnn {
 namespace {
-constexpr double kLeastWork = 2.5e7;     // floating-point operations, ~0.3 ms: below it waking threads costs more
 constexpr double kLeastStepWork = 6e4;   // of a thread between two barriers, ~0.5 us; a barrier is 0.1 us
 constexpr Index kLeastRows = 4;          // of a thread: fewer leave the register tile half empty
 constexpr double kSlowest = 20;          // operations a nanosecond of a thread at its worst
@@ -19,12 +18,14 @@ Split choose_split(const Dims& d, int gates, int passes, int available, bool bar
   const double work = 2.0 * passes * double(gates) * double(d.H) * double(d.I + d.H) * double(d.R);
   const Index patience = kLeastPatience + Index(step_work / kSlowest);
   const ForcedSplit force = forced.load();
-  if (force == ForcedSplit::kAlone) return {available, true, 0};
-  if (force != ForcedSplit::kAutomatic) return {available, force == ForcedSplit::kUnits, patience};
-  if (available < 2 || work < kLeastWork) return {1, false, 0};
-  if (d.B >= kLeastRows * available) return {available, false, 0};
-  if (barriers && step_work >= kLeastStepWork) return {available, true, patience};
-  if (d.B >= 2) return {static_cast<int>(d.B < available ? d.B : available), false, 0};
-  return {1, false, 0};
+  if (force == ForcedSplit::kAlone) return {available, true, 0, SplitReason::kForced};
+  if (force != ForcedSplit::kAutomatic)
+    return {available, force == ForcedSplit::kUnits, patience, SplitReason::kForced};
+  if (available < 2) return {1, false, 0, SplitReason::kOneAllowed};
+  if (work < kLeastWork) return {1, false, 0, SplitReason::kLittleWork};
+  if (d.B >= kLeastRows * available) return {available, false, 0, SplitReason::kRows};
+  if (barriers && step_work >= kLeastStepWork) return {available, true, patience, SplitReason::kUnits};
+  if (d.B >= 2) return {static_cast<int>(d.B < available ? d.B : available), false, 0, SplitReason::kFewRows};
+  return {1, false, 0, SplitReason::kOneRow};
 }
 }  // namespace fastrnn

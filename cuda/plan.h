@@ -28,12 +28,16 @@ struct Plan {
 #endif
   }
 
-  // Why a call does not run persistently, in words; null: it does
-  static const char* why_not(Dims d, bool backward, const StepControl<Real>* control) {
+  // Why a call cannot run persistently, in words; null: it can
+  static const char* why_never(Dims d, bool backward, const StepControl<Real>* control) {
     const Kernel* const kernel = persistent();
     if (!kernel) return kNotPersistentArithmetic;
-    const char* words = nullptr;
-    if constexpr (sizeof(Real) == sizeof(float)) words = kernel->why_not(d, backward, control, nullptr);
+    if constexpr (sizeof(Real) == sizeof(float)) return kernel->why_not(d, backward, control, nullptr);
+    return nullptr;
+  }
+  // Why it does not
+  static const char* why_not(Dims d, bool backward, const StepControl<Real>* control) {
+    const char* const words = why_never(d, backward, control);
     if (words || d.B == 0) return words;
     if (forced_engine() != Engine(0))
       return forced_engine() == Engine::kStreaming ? "FASTRNN_CUDA_ENGINE=streaming" : nullptr;

@@ -6,6 +6,7 @@
 #define FR_JOIN2(a, b) a##b
 #define FR_JOIN(a, b) FR_JOIN2(a, b)
 #define FR_ISA FR_JOIN(cuda_staged_, FR_ARITHMETIC)
+#include <stdio.h>
 #include "cells/cells.h"
 #include "read_tape.cuh"
 #include "staged_backward.cuh"
@@ -29,6 +30,14 @@ struct Entry {
   static Index tape_size(Dims d) { return Tape(d, kMasked, nullptr).carve.used; }
   static Index forward_scratch_size(Dims d, bool training) {
     return StagedForward<Cell, Math>::scratch_size(d, kMasked, training);
+  }
+  static Status explain(Dims, bool, bool, PlanReport* to) {
+    *to = {};
+    snprintf(to->engine, sizeof to->engine, "phases");
+    snprintf(to->why_not, sizeof to->why_not, "%s",
+             kMasked ? "noise in the recurrence runs as phases of a step, each a launch"
+                     : "a step of this cell has several phases, each a launch");
+    return 0;
   }
   static Status pack(Dims d, const Weights<const Real>& weights, Real* packed, Stream stream) {
     return staged_pack<Cell, Math>(d, weights, packed, on(stream));
@@ -59,6 +68,7 @@ struct Entry {
             tape_size,
             forward_scratch_size,
             StagedBackward<Cell, Math>::scratch_size,
+            explain,
             pack,
             forward,
             backward,

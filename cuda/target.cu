@@ -7,6 +7,7 @@
 #define FR_ISA FR_JOIN(cuda_, FR_ARITHMETIC)
 #include "backward.cuh"
 #include "cells/cells.h"
+#include "explain.h"
 #include "read_tape.cuh"
 #include "target.h"
 
@@ -57,6 +58,7 @@ struct Entry {
             tape_size,
             Forward<Cell, Math>::scratch_size,
             Backward<Cell, Math>::scratch_size,
+            explain_plan<Cell, Math>,
             pack,
             forward,
             backward,

@@ -22,6 +22,21 @@ def pytest_addoption(parser):
         help="what CUDA tests run on: nothing, the emulator in tools/ptxemu, or the GPU with the installed library",
     )
 
+    parser.addoption(
+        "--every", type=int, default=1, metavar="N",
+        help="run every N-th of the tests that take a target: an emulator runs them a thousand times slower",
+    )  # fmt: skip
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out what --every leaves out."""
+    every, on_target = config.getoption("--every"), {"target", "fast_target"}
+    sampled = [item for item in items if on_target.intersection(getattr(item, "fixturenames", ()))]
+    left_out = {item for number, item in enumerate(sampled) if number % every}
+    if left_out:
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
 
 def cuda_mode(config):
     """What --cuda says: "none", "emulated" or "device"."""

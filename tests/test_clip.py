@@ -12,7 +12,7 @@ from clip_cases import make_problem, net_of, run, sizes
 from fastrnn import Clip, _core
 from runner import compare_bits
 from shapes import IN_BFLOAT16
-from targets import using
+from targets import needs_one_engine, using
 from tolerance import assert_close, tolerance
 from workspace import least_workspace
 
@@ -164,6 +164,7 @@ def both(result, context):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_limits_that_nothing_reaches_change_no_bit(target, dtype, cell, setting):
+    needs_one_engine(target)
     case = problem(cell, setting)
     net = net_of(case, target, dtype)
     want, plain = run(net, case)

@@ -12,7 +12,7 @@ from clip_cases import build, make_problem, net_of
 from fastrnn import Clip, NonFiniteError
 from runner import as_state, compare_bits, parts
 from shapes import CELLS
-from targets import using
+from targets import needs_one_engine, using
 from workspace import least_workspace
 
 # Every cell in one stack, two of them in others: places are found by code that knows no cell
@@ -72,6 +72,7 @@ def test_in_x(target, dtype, case, bad):
 
 @pytest.mark.parametrize(("bad", "dtype"), BAD)
 def test_padding_is_not_read(target, dtype, case, bad):
+    needs_one_engine(target)
     net = net_of(case, target, dtype)
     want = forward(net, case, look=False)
     grads = backward(net, case, look=False)
@@ -250,6 +251,7 @@ CLIPS = (None, Clip(step_value=0.5, step_norm=1.0, value=0.3, norm=1.0))
 
 @pytest.mark.parametrize("clip", CLIPS, ids=["without", "with"])
 def test_clean_runs_keep_their_bits(target, dtype, case, clip):
+    needs_one_engine(target)
     net = net_of(case, target, dtype)
     start = np.random.default_rng(1).uniform(-1, 1, net.flat.size).astype(dtype)
     least = least_workspace(net, case.x.astype(dtype), lengths=case.lengths)
@@ -275,6 +277,7 @@ def test_clean_runs_keep_their_bits(target, dtype, case, clip):
 
 def test_statistics_are_told_as_without(target, case):
     """What is measured in order to look is not told unless it is wanted."""
+    needs_one_engine(target)
     net = net_of(case, target, "float32")
     stats = backward(net, case).stats
     assert (stats.dh, stats.dc, stats.step_clamped, stats.step_scaled) == (None,) * 4

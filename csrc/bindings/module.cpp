@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, m) {
   fastrnn::register_network(m);
   fastrnn::register_device(m);
   fastrnn::register_device_array(m);
+  fastrnn::register_explain(m);
   fastrnn::register_attention(m);
   fastrnn::register_pointwise(m);
   fastrnn::register_decode(m);

@@ -23,6 +23,7 @@ void register_decode(py::module_& m);
 void register_crf(py::module_& m);
 void register_device(py::module_& m);
 void register_device_array(py::module_& m);
+void register_explain(py::module_& m);
 
 inline void require(bool condition, const char* what) {
   if (!condition) throw std::invalid_argument(what);

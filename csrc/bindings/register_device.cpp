@@ -7,34 +7,14 @@
 #include <optional>
 #include "device/network.h"
 #include "device_array_calls.h"
+#include "device_kernel.h"
 #include "device_transfer.h"
+#include "explain.h"
 #include "network_arguments.h"
 #include "stream_step.h"
 namespace fastrnn {
 namespace {
 std::uint64_t networks_made = 0;  // changed under the GIL
-
-template <class T>
-const DeviceKernels<T>& kernels_in(const DeviceArithmetics& all, const std::string& arithmetic) {
-  if constexpr (sizeof(T) == sizeof(double)) {
-    if (arithmetic == "f64") return all.f64;
-  } else {
-    if (arithmetic == "f32") return all.f32;
-    if (arithmetic == "tf32") return all.tf32;
-    if (arithmetic == "bf16") return all.bf16;
-    if (arithmetic == "f16") return all.f16;
-  }
-  throw std::invalid_argument("no arithmetic " + arithmetic);
-}
-
-template <class T>
-const DeviceKernel<T>& find_kernel(const std::string& cell, const std::string& arithmetic, bool masked) {
-  const DeviceKernels<T>& found = kernels_in<T>(device_library().arithmetics, arithmetic);
-  const DeviceKernel<T>* const kernels = masked ? found.masked : found.cells;
-  for (int k = 0; kernels && k < found.count; ++k)
-    if (cell == kernels[k].cell) return kernels[k];
-  throw std::invalid_argument("no cell " + cell + " on CUDA in " + arithmetic + (masked ? " with StateMasks" : ""));
-}
 
 template <class T>
 struct PyDeviceTape {
@@ -81,6 +61,9 @@ class PyDeviceNetwork {
   std::string kernel() const { return net_.kernel().id; }
   int device() const { return device_; }
   std::vector<py::tuple> layout() const { return layout_of(net_); }
+  py::dict explain(Index steps, Index B, size_t part, bool backward, bool control) const {
+    return explain_part(net_, device_, {steps, B, nullptr, nullptr}, part, backward, control);
+  }
   bool owns(const PyDeviceTape<T>& tape) const { return tape.network == number_; }
 
   py::array flat() {
@@ -379,6 +362,8 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
+      .def("explain", &Net::explain, py::arg("T"), py::arg("B"), py::arg("part"), py::arg("backward"),
+           py::arg("control"))
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))

@@ -5,6 +5,7 @@
 #include <optional>
 #include <tuple>
 #include "dispatch.h"
+#include "explain.h"
 #include "network.h"
 #include "network_arguments.h"
 #include "network_view.h"
@@ -103,6 +104,10 @@ class PyNetwork {
       net_.forward(batch, *packed, x_rows, s0, y_rows, sT, tape ? &tape->tape : nullptr, added);
     }
     return py::make_tuple(final_states, tape ? py::cast(std::move(tape)) : py::none());
+  }
+
+  py::dict explain(Index steps, Index B, size_t part, bool backward) const {
+    return explain_part(net_, {steps, B, nullptr, nullptr}, part, backward);
   }
 
   NetworkView<T> view() { return {&net_, packed_weights(), isa_, parameters_}; }
@@ -256,6 +261,7 @@ void register_typed(py::module_& m, const char* network_name, const char* tape_n
       .def_property_readonly("flat", &Net::flat)
       .def("layout", &Net::layout)
       .def("owns", &Net::owns, py::arg("tape"))
+      .def("explain", &Net::explain, py::arg("T"), py::arg("B"), py::arg("part"), py::arg("backward"))
       .def("read_tape", &Net::read_tape, py::arg("tape"), py::arg("cells"), py::arg("gates"))
       .def("forward", &Net::forward, py::arg("x"), py::arg("states"), py::arg("lengths"), py::arg("reset"),
            py::arg("y"), py::arg("training"), py::arg("workspace"), py::arg("dropout"), py::arg("constant"))

@@ -40,6 +40,16 @@ struct RowMasks {
   bool whole;  // one mask for all steps of a sequence
 };
 
+// How a call runs and why not otherwise. Microseconds are of a step of the loop, as the model of the library has them;
+// 0: it has no model of that
+struct PlanReport {
+  char engine[16];  // persistent: all steps in one launch; streaming: one a step; phases: several a step
+  char why_not[192];  // why persistent kernels do not run, or what keeps a faster engine from it; empty: nothing does
+  double microseconds, other_microseconds;  // other: persistent for streaming and the reverse, where it can run
+  char limit[48];  // what most of the microseconds is
+  int blocks, groups;  // of a persistent launch: blocks that own the units, groups that divide the batch; else 0
+};
+
 // One cell in one arithmetic, like Kernel of api.h. Everything a call needs to choose how it runs follows from its
 // dimensions and the device, so that sizes asked for before a call are right for it.
 template <class T>
@@ -53,6 +63,8 @@ struct DeviceKernel {
   Index (*tape_size)(Dims);
   Index (*forward_scratch_size)(Dims, bool training);
   Index (*backward_scratch_size)(Dims);
+  // control: whether backward clips or measures the gradients of each step
+  Status (*explain)(Dims, bool backward, bool control, PlanReport*);
   Status (*pack)(Dims, const Weights<const T>&, T* packed, Stream);
   Status (*forward)(const DeviceForward<T>&, Stream);
   Status (*backward)(const DeviceBackward<T>&, Stream);
@@ -93,7 +105,7 @@ struct DeviceProperties {
   size_t memory;  // bytes
 };
 
-constexpr int kDeviceLibraryVersion = 3;  // of all structs of this file
+constexpr int kDeviceLibraryVersion = 4;  // of all structs of this file
 
 // What the library exports, by the function fastrnn_cuda_library. Functions act on the device that the calling thread
 // uses.

@@ -92,12 +92,12 @@ struct Loops {
 
   static Status forward(const LoopForward<float, Scalar>& loop, unsigned* deadlock, Stream stream) {
     using Kernel = typename K::ForwardKernel;
-    typename Kernel::Call call{loop, static_cast<const Scalar*>(loop.persistent)};
+    typename Kernel::Call call{loop, static_cast<const Scalar*>(loop.persistent), nullptr, nullptr, nullptr, 0};
     return run<Kernel>(forward_kernel<Kernel>, call, Units<ForwardTile>(loop.dims.H).blocks, deadlock, stream);
   }
   static Status backward(const LoopBackward<float, Scalar>& loop, unsigned* deadlock, Stream stream) {
     using Kernel = typename K::BackwardKernel;
-    typename Kernel::Call call{loop, backward_of(loop.persistent, loop.dims.H)};
+    typename Kernel::Call call{loop, backward_of(loop.persistent, loop.dims.H), nullptr, nullptr, nullptr, 0};
     return run<Kernel>(backward_kernel<Kernel>, call, Units<BackwardTile>(loop.dims.H).blocks, deadlock, stream);
   }
   template <class Kernel>

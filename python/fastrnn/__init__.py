@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .clip import Clip
     from .diagnostics import GradientFlow, gradient_flow
     from .embedding import Embedding
+    from .explanation import Explanation, explain
     from .history import History
     from .io import load
     from .losses import BinaryCrossEntropy, CrossEntropy
@@ -42,6 +43,7 @@ __all__ = [
     "CrossEntropy",
     "EarlyStopping",
     "Embedding",
+    "Explanation",
     "GradientFlow",
     "Gradients",
     "History",
@@ -60,6 +62,7 @@ __all__ = [
     "TruncatedTape",
     "active",
     "available",
+    "explain",
     "get_num_threads",
     "gradient_flow",
     "load",
@@ -79,6 +82,8 @@ _LATER = {
     "CrossEntropy": "losses",
     "EarlyStopping": "callbacks",
     "Embedding": "embedding",
+    "Explanation": "explanation",
+    "explain": "explanation",
     "GradientFlow": "diagnostics",
     "gradient_flow": "diagnostics",
     "NToM": "topologies",

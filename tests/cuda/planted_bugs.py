@@ -3,7 +3,7 @@
 
 A fault is noticed by wrong numbers, by a report of a race, or by the watchdog. Without one the same runs must be clean.
 
-    python planted_bugs.py RUNTIME BUILD [bf16]     RUNTIME: as of schedules.py; needs nvcc
+    python planted_bugs.py RUNTIME BUILD [bf16 [FAULT ...]]     RUNTIME: as of schedules.py; needs nvcc
 """
 
 import re
@@ -47,7 +47,7 @@ def main() -> int:
         ["nvcc", *flags, "-c", str(ROOT / "tests/cuda/test_persistent.cu"), "-o", str(test)], check=True
     )
     wrong = []
-    for bug in bugs():
+    for bug in sys.argv[4:] or bugs():
         defines = [f"-DFR_BUG={bug}", "-DFR_MAX_POLLS=20000", f'-DFR_CLASSES="{CLASSES}"']
         source = str(ROOT / "cuda/persistent/target.cu")
         subprocess.run(["nvcc", *flags, *defines, "-c", source, "-o", str(target)], check=True)
