@@ -196,7 +196,9 @@ class MadeUp:
 
     results = prepare
 
-    def ask(self, command, repeats):
+    def ask(self, command, argument):
+        if command == "plan":
+            return [{"engine": "persistent", "microseconds": 0.5}]
         assert command in ("seconds", "single")
         return self.seconds
 
@@ -234,6 +236,7 @@ def test_peers_that_are_wrong_or_cannot_are_left_out_of_the_times():
     assert result["microseconds"] == {"fastrnn": 1e3, "torch": 3e3}
     assert result["microseconds_per_step"] == {"fastrnn": 1e2, "torch": 3e2}
     assert result["cannot"] == {"haste": "no such thing"}
+    assert result["plan"][0]["engine"] == "persistent"
     assert result["wrong"]["other"] == "out of memory"
     assert "flashrnn and fastrnn differ" in result["wrong"]["flashrnn"]
     assert "WRONG flashrnn" in device_run.line(result)
@@ -274,6 +277,16 @@ def test_results_on_the_device_are_those_of_the_cpu(tmp_path, capsys):
     assert not report["timed"]
 
 
+@needs_cuda
+@pytest.mark.parametrize(("mode", "loops"), [("infer", 2), ("train", 4), ("step", 2)])
+def test_the_plan_is_of_the_loops_that_run(mode, loops):
+    plan = fastrnn_peer.plan(DeviceCase("lstm", mode, 1, 8, 64, 64, layers=2, dtype="bfloat16"))
+    assert len(plan) == loops
+    assert any(loop["backward"] for loop in plan) == (mode == "train")
+    assert all(loop["microseconds"] > 0 for loop in plan)
+    json.dumps(plan)
+
+
 # ---- readers of result files ----
 
 
@@ -293,6 +306,10 @@ def report():
             "microseconds_per_step": {"fastrnn": 0.25},
             "single_call_microseconds": {"fastrnn": 110.0},
             "ratio": {"torch": ratio},
+            "plan": [
+                {"engine": "persistent", "microseconds": 0.5},
+                {"engine": "streaming", "microseconds": 1.25},
+            ],
             "best": "torch",
             "best_ratio": ratio,
         }
@@ -314,7 +331,8 @@ def test_tables_keep_the_regimes_apart(tmp_path, report, capsys):
     assert lines[0] == "made up, 1.2; fastrnn 0, PyTorch 1; engine by the model"
     assert "| cuDNN persistent | train | LSTM | float16 | 2 | 1.00 | 0.50 |" in lines
     assert "| cuDNN standard | infer | GRU | bfloat16 | 1 | 3.00 | 3.00 |" in lines
-    assert "| bfloat16-lengths-gru-infer-512x64x512x512 | 300 | 100 | 0.25 | 110 | PyTorch 3.00 |" in lines
+    row = "300 | 100 | 0.25 | 110 | persistent, streaming | 1.75 | PyTorch 3.00"
+    assert f"| bfloat16-lengths-gru-infer-512x64x512x512 | {row} |" in lines
     assert "WRONG, haste: y differs" in lines
 
 

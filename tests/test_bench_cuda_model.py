@@ -13,6 +13,7 @@ from pathlib import Path
 import fastrnn
 import pytest
 from conftest import cuda_mode
+from cuda_producers import needs_cuda
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench" / "cuda"))
 
@@ -28,6 +29,11 @@ def constants(*names):
         for words, value in re.findall(r"\b(k[A-Z]\w*) = ([\d.]+)", (ROOT / "cuda" / name).read_text()):
             found[words] = float(value)
     return found
+
+
+def classes_of(path):
+    """(most H, most units of a block) of a file of classes."""
+    return [(int(H), int(n)) for H, n in re.findall(r"^FR_CLASS\((\d+), (\d+)\)", path.read_text(), re.M)]
 
 
 def test_constants_of_the_model_are_those_of_the_library():
@@ -123,6 +129,28 @@ def test_groups_hold_all_tiles_and_run_at_a_time(blocks, tiles):
         assert math.ceil(tiles / groups) <= most
         assert groups == min(tiles, together) or math.ceil(tiles / groups) == math.ceil(tiles / together)
     assert model.groups_of(device, tiles, 133, fixed, kept) == 0
+
+
+@needs_cuda
+@pytest.mark.parametrize("B", [1, 60, 200])
+@pytest.mark.parametrize("H", [32, 64, 100, 512, 768])
+@pytest.mark.parametrize("kind", model.KINDS)
+def test_calls_are_divided_as_the_model_says(request, monkeypatch, kind, H, B):
+    if cuda_mode(request.config) == "emulated":  # kernels of fewer and smaller sizes
+        monkeypatch.setattr(model, "CLASSES", classes_of(ROOT / "tests" / "cuda" / "persistent_classes.def"))
+    device = model.DEVICES["A100"]._replace(multiprocessors=fastrnn.cuda.devices()[0].multiprocessors)
+    cell, arithmetic = model.KINDS[kind], model.ARITHMETICS["bfloat16"]
+    net = getattr(fastrnn, kind)(8, H, device="cuda", dtype="bfloat16")
+    loop = next(loop for loop in fastrnn.explain(net, 10, B).loops if not loop.backward)
+    shape = model.forward_shape(cell, H, arithmetic.words)
+    if not shape:
+        assert "larger than" in loop.why_not
+        return
+    blocks = math.ceil(H / shape.block_units)
+    fixed, kept = model.shared_bytes(cell, arithmetic, shape)
+    groups = model.groups_of(device, math.ceil(B / model.TILE_ROWS), blocks, fixed, kept)
+    assert loop.engine == "persistent"
+    assert (loop.blocks, loop.groups) == (blocks, groups)
 
 
 def test_tables_of_the_model_say_that_they_are_modelled(capsys):

@@ -97,7 +97,8 @@ def measure(
     result = case.record() | {"cannot": cannot, "wrong": wrong, "right": [peer.name for peer in right]}
     if not timed or "fastrnn" not in result["right"]:
         return result
-    result |= compared(case, times(right, rounds))
+    ours = next(peer for peer in right if peer.name == "fastrnn")
+    result |= compared(case, times(right, rounds)) | {"plan": ours.ask("plan", case)}
     steps = {name: us / case.T for name, us in result["microseconds"].items()}
     alone = {peer.name: 1e6 * peer.ask("single", SINGLE_CALLS) for peer in right}
     return result | {"microseconds_per_step": steps, "single_call_microseconds": alone}
@@ -132,6 +133,7 @@ def _peer(name: str) -> Commands:
         "prepare": on_stream(prepare),
         "seconds": on_stream(lambda repeats: clock.seconds(work.run, repeats)),
         "single": on_stream(single),
+        "plan": lambda case: module.plan(case),
     }
 
 

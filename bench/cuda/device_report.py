@@ -67,8 +67,16 @@ def summary(results: list[dict[str, Any]]) -> str:
     return markdown(["PyTorch's regime", "mode", "cell", "products", "cases", "PyTorch", "worst"], rows)
 
 
+def planned(result: dict[str, Any]) -> tuple[str, str]:
+    """The engines of the loops, and what the model expects of a step of all of them together."""
+    loops = result["plan"]
+    modelled = [loop["microseconds"] for loop in loops]
+    total = "-" if None in modelled else f"{sum(modelled):.3g}"
+    return ", ".join(sorted({loop["engine"] for loop in loops})), total
+
+
 def absolute(results: list[dict[str, Any]]) -> str:
-    """Microseconds of every peer, ours by step as well, and that of a call alone."""
+    """Microseconds of every peer; ours by step as well, that of a call alone, and what the model expected."""
     names = [name for name in PEERS if any(name in result["microseconds"] for result in results)]
     rows = []
     for result in results:
@@ -78,8 +86,14 @@ def absolute(results: list[dict[str, Any]]) -> str:
         step, alone = (
             result[key]["fastrnn"] for key in ("microseconds_per_step", "single_call_microseconds")
         )
-        rows.append([result["case"], *times, f"{step:.3g}", f"{alone:.4g}", ratios or "-"])
-    header = ["case, us", *(PEERS[name] for name in names), "fastrnn, us/step", "fastrnn, one call", "ratio"]
+        rows.append([result["case"], *times, f"{step:.3g}", f"{alone:.4g}", *planned(result), ratios or "-"])
+    of_ours = ["us/step", "one call, us", "engine", "us/step of the loops, modelled"]
+    header = [
+        "case, us",
+        *(PEERS[name] for name in names),
+        *(f"fastrnn: {words}" for words in of_ours),
+        "ratio",
+    ]
     return markdown(header, rows)
 
 

@@ -6,6 +6,7 @@ The same calls on arrays of NumPy are the CPU backend, which all others are held
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import cycle
 from typing import Any
 
@@ -23,13 +24,9 @@ def version() -> str:
 
 def make(case: DeviceCase, data: dict[str, Any], lengths: Any, device: str = "cuda") -> Work:
     """See `cuda_peers`. On "cpu" products are float32 whatever the case says."""
-    on_device = device != "cpu"
-    options: dict[str, Any] = {"dtype": "float32", "device": device}
-    if on_device:
-        options |= {"allow_tf32": True} if case.dtype == "tf32" else {"dtype": case.dtype}
-    net = CELLS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, **options)
+    net = _net(case, device)
     net.load_state_dict({name: data[name] for name in net.state_dict()})
-    place = fastrnn.cuda.asarray if on_device else np.asarray
+    place = np.asarray if device == "cpu" else fastrnn.cuda.asarray
     x, dy = place(data["x"]), place(data["dy"])
     if case.mode == "step":
         return _stream(net, case, [place(row) for row in data["x"]], place)
@@ -44,6 +41,19 @@ def make(case: DeviceCase, data: dict[str, Any], lengths: Any, device: str = "cu
         return y, net.backward(tape, dy)
 
     return Work(train, _gradients)
+
+
+def plan(case: DeviceCase) -> list[dict[str, Any]]:
+    """What `fastrnn.explain` says of the loops that the case runs; the microseconds of a step are modelled."""
+    found = fastrnn.explain(_net(case, "cuda"), case.T, case.B)
+    return [asdict(loop) for loop in found.loops if case.mode == "train" or not loop.backward]
+
+
+def _net(case: DeviceCase, device: str) -> Any:
+    options: dict[str, Any] = {"dtype": "float32", "device": device}
+    if device != "cpu":
+        options |= {"allow_tf32": True} if case.dtype == "tf32" else {"dtype": case.dtype}
+    return CELLS[case.cell](case.I, case.H, case.layers, bidirectional=case.bidirectional, **options)
 
 
 def _stream(net: Any, case: DeviceCase, inputs: list[Any], place: Any) -> Work:
