@@ -20,7 +20,7 @@ import device_measure
 import device_report
 import device_run
 import run
-from cases import data
+from cases import STREAM, data
 from cuda_peers import clock, fastrnn_peer
 from device_cases import CELLS, DTYPES, MODES, DeviceCase, device_grid, row_lengths
 from measure import agree
@@ -275,6 +275,20 @@ def test_results_on_the_device_are_those_of_the_cpu(tmp_path, capsys):
     report = json.loads(path.read_text())
     assert report["device"]["name"] == fastrnn.cuda.devices()[0].name
     assert not report["timed"]
+
+
+@needs_cuda
+def test_a_peer_in_its_process_times_its_calls():
+    peer = device_measure.DevicePeer("fastrnn", 1)
+    try:
+        case = DeviceCase("gru", "step", 1, 2, 8, 16, dtype="float16")
+        assert peer.prepare(case)["y"].shape == (STREAM, 2, 16)
+        assert 0 <= peer.ask("seconds", 2) < 60  # events of the emulator are all at one time
+        assert 0 < peer.ask("single", 2) < 60
+        with pytest.raises(RuntimeError, match="KeyError"):
+            peer.prepare(DeviceCase("no such cell", "infer", 2, 2, 3, 4))
+    finally:
+        peer.close()
 
 
 @needs_cuda
