@@ -358,6 +358,22 @@ def test_the_picture(tmp_path, report):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+def test_what_is_measured_can_be_read(tmp_path, capsys):
+    path = tmp_path / "report.json"
+    device = {"name": "made up", "nvidia_smi": "", "engine": "by the model"}
+    results = [
+        measured(MadeUp("fastrnn", 1e-3, right), *others) for others in ([MadeUp("torch", 2e-3, right)], [])
+    ]
+    path.write_text(json.dumps({"device": device, "peers": {"fastrnn": "0"}, "results": results}))
+    assert device_report.main([str(path)]) == 0
+    shown = capsys.readouterr().out
+    assert (
+        "| float32-lstm-infer-10x2x3x4 | 2000 | 1000 | 100 | 1000 | persistent | 0.5 | PyTorch 2.00 |"
+        in shown
+    )
+    assert "| float32-lstm-infer-10x2x3x4 | - | 1000 | 100 | 1000 | persistent | 0.5 | - |" in shown
+
+
 @pytest.mark.parametrize(
     "spoil",
     [lambda r: r.pop("results"), lambda r: r.pop("device"), lambda r: r.update(results=r["results"][-1:])],

@@ -166,6 +166,7 @@ def test_tables_of_the_model_say_that_they_are_modelled(capsys):
 # ---- programs ----
 
 
+@pytest.mark.skipif(not shutil.which("bash"), reason="a script of bash")
 def test_the_report_ends_with_the_model(tmp_path):
     environ = {
         **os.environ,
