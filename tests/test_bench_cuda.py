@@ -55,7 +55,9 @@ def test_the_grid_has_every_kind_and_no_name_twice():
     names = [case.name for case in cases]
     assert len(set(names)) == len(names)
     for kind in (
-        lambda case: case.cudnn_persists,
+        lambda case: case.cudnn_regime == "fast",
+        lambda case: case.cudnn_regime == "small",
+        lambda case: case.cudnn_regime == "standard",
         lambda case: case.bidirectional,
         lambda case: case.lengths,
         lambda case: case.updated,
@@ -68,28 +70,33 @@ def test_the_grid_has_every_kind_and_no_name_twice():
 
 
 @pytest.mark.parametrize(
-    ("change", "persists"),
+    ("change", "regime"),
     [
-        ({}, True),
-        ({"mode": "infer"}, True),
-        ({"H": 1024}, True),
-        ({"H": 1152}, False),
-        ({"H": 320}, False),
-        ({"I": 40}, False),
-        ({"B": 12}, False),
-        ({"B": 256}, False),
-        ({"dtype": "bfloat16"}, False),
-        ({"cell": "gru"}, False),
-        ({"layers": 2}, False),
-        ({"bidirectional": True}, False),
-        ({"lengths": True}, False),
+        ({}, "fast"),
+        ({"mode": "infer"}, "fast"),
+        ({"H": 1024}, "fast"),
+        ({"H": 1152}, "standard"),
+        ({"H": 320}, "standard"),
+        ({"I": 40}, "standard"),
+        ({"B": 12}, "standard"),
+        ({"B": 256}, "standard"),
+        ({"dtype": "bfloat16"}, "standard"),
+        ({"cell": "gru"}, "standard"),
+        ({"layers": 2}, "standard"),
+        ({"bidirectional": True}, "standard"),
+        ({"lengths": True}, "standard"),
+        ({"H": 128}, "small"),
+        ({"H": 128, "dtype": "float32", "cell": "gru", "I": 40, "layers": 2}, "small"),
+        ({"H": 128, "lengths": True}, "standard"),
+        ({"H": 160}, "standard"),
+        ({"H": 160, "mode": "infer"}, "small"),
+        ({"H": 193, "mode": "infer"}, "standard"),
     ],
 )
-def test_where_cudnn_is_fast(change, persists):
+def test_which_algorithm_cudnn_is_asked_for(change, regime):
     sizes = {"cell": "lstm", "mode": "train", "T": 10, "B": 64, "I": 128, "H": 512, "dtype": "float16"}
     case = DeviceCase(**(sizes | change))
-    assert case.cudnn_persists == persists
-    assert case.record()["cudnn_regime"] == ("fast" if persists else "standard")
+    assert case.cudnn_regime == case.record()["cudnn_regime"] == regime
 
 
 def test_lengths_are_of_the_sequence():

@@ -38,21 +38,25 @@ class DeviceCase(Case):
         return f"{'-'.join(words)}-{super().name}"
 
     @property
-    def cudnn_persists(self) -> bool:
-        """Whether PyTorch has cuDNN run all steps in one launch: its conditions for an LSTM on sm_80 and sm_90."""
-        return (
-            (self.cell, self.dtype, self.layers, self.directions) == ("lstm", "float16", 1, 1)
-            and not self.lengths
-            and self.H % 128 == self.I % 128 == self.B % 8 == 0
-            and self.H <= 1024
-            and self.B <= 128
-        )
+    def cudnn_regime(self) -> str:
+        """Which algorithm PyTorch asks of cuDNN on GPUs like A100 and H100 (aten/src/ATen/native/cudnn/RNN.cpp).
+
+        "small": CUDNN_RNN_ALGO_PERSIST_STATIC_SMALL_H, of any arithmetic. "fast": PERSIST_STATIC, an LSTM in float16.
+        "standard": the rest, which is all that has lengths.
+        """
+        if self.lengths:
+            return "standard"
+        most = 128 if self.mode == "train" else 192
+        if self.H <= most:
+            return "small"
+        fits = self.H % 128 == self.I % 128 == self.B % 8 == 0 and self.H <= 1024 and self.B <= 128
+        alone = (self.cell, self.dtype, self.layers, self.directions) == ("lstm", "float16", 1, 1)
+        return "fast" if fits and alone else "standard"
 
     def record(self) -> dict[str, Any]:
         """All of it for a result file; label: what charts write beside the shape."""
         words = [self.dtype, *(word for word in ("lengths", "updated") if getattr(self, word))]
-        regime = "fast" if self.cudnn_persists else "standard"
-        return super().record() | {"label": " ".join(words), "cudnn_regime": regime}
+        return super().record() | {"label": " ".join(words), "cudnn_regime": self.cudnn_regime}
 
 
 def row_lengths(case: DeviceCase) -> np.ndarray | None:
@@ -65,6 +69,7 @@ def row_lengths(case: DeviceCase) -> np.ndarray | None:
 
 
 FAST = [(512, 16, 256, 256), (512, 64, 512, 512), (512, 64, 1024, 1024), (512, 128, 1024, 1024)]
+SMALL = (512, 64, 128, 128)
 STANDARD = [(100, 1, 256, 256), (512, 64, 256, 256), (512, 64, 512, 512), (512, 64, 1024, 1024)]
 WIDE = (256, 64, 1536, 1536)  # too wide for weights in registers
 NARROW = (512, 64, 320, 320)  # no multiple of 128
@@ -83,7 +88,7 @@ def _long(quick: bool) -> list[DeviceCase]:
         DeviceCase(cell, "infer", *shape, dtype=dtype)
         for dtype in ("bfloat16", "float32")
         for cell in CELLS
-        for shape in STANDARD
+        for shape in (SMALL, *STANDARD)
     ]
     nets.append(DeviceCase("gru", "infer", *TYPICAL, dtype="float16"))
     nets.append(DeviceCase("lstm", "infer", *NARROW, dtype="float16"))

@@ -106,7 +106,7 @@ def line(result: dict[str, Any]) -> str:
         us, per_step = (result[key]["fastrnn"] for key in ("microseconds", "microseconds_per_step"))
         text += f"{us:10.4g} us {per_step:8.3g} us/step {result['gflops']['fastrnn'] / 1e3:7.2f} TFLOP/s  "
         ratios = [f"{name} {ratio:.2f}" for name, ratio in result["ratio"].items()]
-        text += "  ".join(ratios) + ("" if result["cudnn_regime"] == "standard" else "  [cuDNN persistent]")
+        text += "  ".join(ratios) + f"  [cuDNN {result['cudnn_regime']}]"
     else:
         text += f"right: {', '.join(result['right']) or 'none'}"
     return "  ".join([text, *notes])
