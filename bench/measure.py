@@ -28,8 +28,14 @@ class Disagreement(Exception):
     """A result of a peer is not ours."""
 
 
-def agree(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray], peer: str) -> None:
-    """Holds the results of a peer against ours.
+def agree(
+    case: Case,
+    ours: dict[str, np.ndarray],
+    theirs: dict[str, np.ndarray],
+    peer: str,
+    tolerance: float = TOLERANCE,
+) -> None:
+    """Holds the results of a peer against ours; the tolerance is a share of the largest element of each.
 
     Raises:
         Disagreement: one is missing, or differs by more than the tolerance.
@@ -40,7 +46,7 @@ def agree(case: Case, ours: dict[str, np.ndarray], theirs: dict[str, np.ndarray]
         if mine.shape != theirs[name].shape:
             raise Disagreement(f"{case.name}: {name} of {peer} is {theirs[name].shape}, ours {mine.shape}")
         error, largest = np.abs(mine - theirs[name]).max(), np.abs(mine).max()
-        if not error <= TOLERANCE * largest:
+        if not error <= tolerance * largest:
             raise Disagreement(
                 f"{case.name}: {peer} and fastrnn differ by {error:.1e} in {name}, of {largest:.1e}"
             )
@@ -96,29 +102,33 @@ def single(peers: list[Peer], quick: bool) -> dict[str, dict[str, float]]:
     }
 
 
-def summary(case: Case, seconds: dict[str, list[float]], peaks: list[float]) -> dict[str, Any]:
+def compared(case: Case, seconds: dict[str, list[float]]) -> dict[str, Any]:
     """Medians and ratios. The best peer is the one with the least median; its ratio is that of paired rounds."""
-    ours, peak = seconds["fastrnn"], statistics.median(peaks)
+    ours = seconds["fastrnn"]
     median = {name: statistics.median(t) for name, t in seconds.items()}
     paired = {
         name: sorted(theirs / mine for theirs, mine in zip(t, ours))
         for name, t in seconds.items()
         if name != "fastrnn"
     }
-    gflops = {name: case.operations / t / 1e9 for name, t in median.items()}
     best = min(paired, key=lambda name: median[name]) if paired else None
     ratio = {name: statistics.median(ratios) for name, ratios in paired.items()}
     return {
         "rounds": len(ours),
         "microseconds": {name: t * 1e6 for name, t in median.items()},
-        "gflops": gflops,
-        "peak_gflops": peak,
-        "percent_of_peak": {name: 100 * g / peak for name, g in gflops.items()},
+        "gflops": {name: case.operations / t / 1e9 for name, t in median.items()},
         "ratio": ratio,
         "ratio_range": {name: [ratios[0], ratios[-1]] for name, ratios in paired.items()},
         "best": best,
         "best_ratio": ratio[best] if best else None,
     }
+
+
+def summary(case: Case, seconds: dict[str, list[float]], peaks: list[float]) -> dict[str, Any]:
+    """What was compared, and its share of the peak."""
+    result, peak = compared(case, seconds), statistics.median(peaks)
+    percent = {name: 100 * gflops / peak for name, gflops in result["gflops"].items()}
+    return result | {"peak_gflops": peak, "percent_of_peak": percent}
 
 
 def measure(

@@ -16,6 +16,8 @@ PEERS = {
     "openvino": "OpenVINO",
     "jax": "JAX",
     "numpy": "NumPy",
+    "flashrnn": "FlashRNN",
+    "haste": "haste",
     "fastrnn": "fastrnn",
 }
 VARIANTS = {"bidirectional": "both ways", "peepholes": "peepholes", "resets": "resets", "strided": "strided"}

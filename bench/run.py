@@ -4,6 +4,7 @@
     python bench/run.py                                        the grid, memory, import: a quarter of an hour
     python bench/run.py --quick                                a first look: minutes
     python bench/run.py --clients --modes step                 shapes of real clients
+    python bench/run.py --device cuda                          on a GPU, whose options --help then shows
     python bench/run.py --peers torch --cells lstm --modes train --shapes 50,16,128,128 --threads 2
 
 Every peer runs in its own process. Results must agree before anything is timed. Each round times every peer in turn;
@@ -66,7 +67,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--quick", action="store_true", help="few shapes, 3 rounds")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--device", choices=("cpu",), default="cpu", help="cuda: see --device cuda --help")
     parser.add_argument("--peers", type=listed(*NAMES), default=list(NAMES), help=", ".join(NAMES))
     parser.add_argument("--cells", type=listed(*GATES), default=list(GATES), help=", ".join(GATES))
     parser.add_argument("--modes", type=listed(*MODES), default=list(MODES), help=", ".join(MODES))
@@ -157,12 +158,23 @@ def report(options: argparse.Namespace, peers: list[Peer]) -> Iterator[dict[str,
     yield result
 
 
+def on_gpu(argv: list[str] | None) -> list[str] | None:
+    """The rest of a command line with --device cuda; None: it has another device."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--device")
+    found, rest = parser.parse_known_args(argv)
+    return rest if found.device == "cuda" else None
+
+
 def main(argv: list[str] | None = None) -> int:
     """Prints the table, writes it as JSON; 1 if a peer's results differ from ours, 2 if the device is missing."""
+    rest = on_gpu(argv)
+    if rest is not None:
+        sys.path.insert(0, str(Path(__file__).parent / "cuda"))
+        import device_run
+
+        return device_run.main(rest)
     options = arguments(argv)
-    if options.device == "cuda":
-        print("The CUDA backend does not exist yet.", file=sys.stderr)
-        return 2
     peers = start(options.peers, options.threads, options.target or "")
     try:
         for result in report(options, peers):

@@ -138,11 +138,6 @@ def test_ratios_are_medians_of_pairs():
     assert result["peak_gflops"] == 2.0
 
 
-def test_cuda_is_refused_in_one_sentence(capsys):
-    assert run.main(["--device", "cuda"]) == 2
-    assert capsys.readouterr().err == "The CUDA backend does not exist yet.\n"
-
-
 @pytest.mark.parametrize("argv", [["--peers", "caffe"], ["--cells", "lstm,mlp"], ["--shapes", "1,2,3"]])
 def test_unknown_words_are_refused(argv, capsys):
     with pytest.raises(SystemExit):

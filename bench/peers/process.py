@@ -138,7 +138,7 @@ def _peer(name: str, threads: int) -> Commands:
         nonlocal work
         work = None
         work = peer.make(case, data(case))
-        return _results(work, case)
+        return results_of(work, case)
 
     return {
         "version": peer.version,
@@ -149,7 +149,7 @@ def _peer(name: str, threads: int) -> Commands:
     }
 
 
-def _results(work: Work, case: Case) -> dict[str, np.ndarray]:
+def results_of(work: Work, case: Case) -> dict[str, np.ndarray]:
     """What the work computes: of a stream the y of its first steps."""
     if case.mode != "step":
         return work.read(work.run())
