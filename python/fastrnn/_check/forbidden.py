@@ -110,9 +110,10 @@ def none_forbidden(name: str, rows: Sequences, barred: _Barred) -> None:
     """No sequence of classes, which are in range, holds what is forbidden."""
     K, last = len(barred) - 1, 0
     firsts, lasts = rows.starts, rows.starts + rows.lengths - 1
-    inside = rows.inside()
+    of_all = rows.inside()
     for begin, part in _pieces(rows):
-        labels = part if inside is None else np.where(inside[begin : begin + len(part)], part, 0)
+        inside = None if of_all is None else of_all[begin : begin + len(part)]
+        labels = part if inside is None else np.where(inside, part, 0)
         before = np.concatenate(([last], labels[:-1]))
         before[_within(firsts, begin, len(labels))] = K
         wrong = barred[before, labels]
