@@ -14,14 +14,15 @@ struct Opened {
 #if defined(_WIN32)
 Opened open() { return {nullptr, "fastrnn has no CUDA kernels on Windows"}; }
 #else
-// FASTRNN_CUDA_LIBRARY, else beside the module that this function is in
+// FASTRNN_CUDA_LIBRARY, else in a folder beside the module that this function is in: beside it, a .so looks like a
+// module of the package
 std::string path_of_library() {
   if (const char* given = std::getenv("FASTRNN_CUDA_LIBRARY")) return given;
   Dl_info here;
   static const char anchor = 0;
   if (!dladdr(&anchor, &here) || !here.dli_fname) return "libfastrnn_cuda.so";
   const std::string module = here.dli_fname;
-  return module.substr(0, module.rfind('/') + 1) + "libfastrnn_cuda.so";
+  return module.substr(0, module.rfind('/') + 1) + "lib/libfastrnn_cuda.so";
 }
 
 std::string version_text(int version) {
