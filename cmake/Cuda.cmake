@@ -34,5 +34,13 @@ set(CMAKE_CUDA_EXTENSIONS OFF)
 set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
 enable_language(CUDA)
 
+if(FASTRNN_CUDA STREQUAL "AUTO")
+  execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --version OUTPUT_VARIABLE said ERROR_QUIET)
+  string(REGEX MATCH "release ([0-9]+\\.[0-9]+)" release "${said}")
+  if(NOT release OR CMAKE_MATCH_1 VERSION_LESS 11.8)  # the first that knows compute_90
+    message(STATUS "CUDA: not built, for ${CMAKE_CUDA_COMPILER} is of release \"${CMAKE_MATCH_1}\" and 11.8 is needed")
+    return()
+  endif()
+endif()
 add_subdirectory(cuda)
 message(STATUS "CUDA: built by ${CMAKE_CUDA_COMPILER} for ${CMAKE_CUDA_ARCHITECTURES}")

@@ -66,12 +66,43 @@ Status use(int device) {
 
 Status last_error() { return Status(cudaGetLastError()); }
 
+// Streams of threads that have ended, for later ones
+class UnusedStreams {
+ public:
+  cudaStream_t take(int device) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<cudaStream_t>& of = streams_[device];
+    if (of.empty()) return nullptr;
+    const cudaStream_t found = of.back();
+    of.pop_back();
+    return found;
+  }
+  void give(const std::map<int, cudaStream_t>& streams) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [device, stream] : streams)
+      if (stream) streams_[device].push_back(stream);
+  }
+
+ private:
+  std::mutex mutex_;
+  std::map<int, std::vector<cudaStream_t>> streams_;
+};
+UnusedStreams& unused_streams() {
+  static UnusedStreams* const all = new UnusedStreams;  // outlives the threads that end after main
+  return *all;
+}
+struct OwnStreams {
+  std::map<int, cudaStream_t> streams;
+  ~OwnStreams() { unused_streams().give(streams); }
+};
+
 // Streams live as long as the process: buffers that were used on one may be freed on it by another thread later.
 Status stream(Stream* to) {
-  thread_local std::map<int, cudaStream_t> streams;
+  thread_local OwnStreams own;
   int device;
   FR_TRY(cudaGetDevice(&device));
-  cudaStream_t& found = streams[device];
+  cudaStream_t& found = own.streams[device];
+  if (!found) found = unused_streams().take(device);
   if (!found) FR_TRY(cudaStreamCreateWithFlags(&found, cudaStreamNonBlocking));
   *to = found;
   return 0;

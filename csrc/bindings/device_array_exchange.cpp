@@ -210,7 +210,8 @@ py::capsule to_dlpack(const DeviceArray& array, const py::object& stream, const 
   const bool versioned = !max_version.is_none() && py::cast<std::pair<int, int>>(max_version).first >= 1;
   if (array.readonly && !copied && !versioned)
     refuse_buffer("the array cannot be written to, which DLPack says from version 1 on alone");
-  const DeviceSession session(device);
+  const DeviceCall call(device);
+  const DeviceSession& session = call.session();
   DeviceArray lent = copied ? clone(session, array) : array;
   if (copied) lent.readonly = false;
   if (consumer) lent.memory->order().publish(session, *consumer);

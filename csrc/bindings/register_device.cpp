@@ -253,7 +253,10 @@ class PyDeviceNetwork {
     return {dense<T>(std::as_const(array), B * constant_width(), "the constant input is not (B,G*H)"), steps};
   }
 
-  Exposure exposed() const { return {!weights_ || packed_at_ != exposures_, Py_REFCNT(memory_.ptr()) > 1, exposures_}; }
+  Exposure exposed() const {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return {!weights_ || packed_at_ != exposures_, Py_REFCNT(memory_.ptr()) > 1, exposures_};
+  }
 
   std::shared_ptr<const DeviceWeights> packed_weights(const DeviceSession& session, const Exposure& exposure) {
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -335,7 +338,7 @@ class PyDeviceNetwork {
   T* parameters_;
   static constexpr std::uint64_t kNever = 0;
   std::uint64_t exposures_ = 1, packed_at_ = kNever;
-  std::mutex mutex_;  // of weights_ and packed_at_, which are set without the GIL
+  mutable std::mutex mutex_;  // of weights_ and packed_at_, which are set without the GIL
   std::shared_ptr<const DeviceWeights> weights_;
 };
 

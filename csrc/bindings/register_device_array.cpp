@@ -42,7 +42,8 @@ py::array to_numpy(const DeviceArray& array) {
   char* const to = bytes.mutable_data();
   {
     const py::gil_scoped_release release;
-    const DeviceSession session(array.memory->device());
+    const DeviceCall call(array.memory->device());
+    const DeviceSession& session = call.session();
     array.memory->order().read(session);
     session.copy(static_cast<const char*>(from.begin), Index(from.bytes), to);
     array.memory->end_of_call(session);
@@ -119,8 +120,8 @@ void synchronize(int device) {
   {
     const py::gil_scoped_release release;
     const DeviceSession session(device);
-    session.synchronize("work of this thread");
     session.check(session.library().synchronize_device(), "work of the device");
+    session.synchronize("work of the device");  // which looks for what persistent kernels reported
   }
   release_owners();
 }

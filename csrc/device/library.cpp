@@ -25,6 +25,8 @@ std::string path_of_library() {
   return module.substr(0, module.rfind('/') + 1) + "lib/libfastrnn_cuda.so";
 }
 
+constexpr int kLeastCapability = 8;  // Ampere, which has cp.async and mma.sync of bfloat16
+
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
 }
@@ -38,7 +40,14 @@ std::string find_device(const DeviceLibrary& library) {
     return "the NVIDIA driver supports CUDA " + version_text(driver) + ", but fastrnn was built with CUDA " +
            version_text(runtime);
   if (const Status status = library.count(&devices)) return library.describe(status);
-  return devices ? "" : "the NVIDIA driver finds no device";
+  DeviceProperties found{};
+  for (int device = 0; device < devices; ++device) {
+    if (const Status status = library.properties(device, &found)) return library.describe(status);
+    if (found.major >= kLeastCapability) return "";
+  }
+  if (!devices) return "the NVIDIA driver finds no device";
+  return std::string("the kernels need compute capability 8.0, but a ") + found.name + " has " +
+         std::to_string(found.major) + "." + std::to_string(found.minor);
 }
 
 Opened open() {

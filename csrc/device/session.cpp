@@ -14,18 +14,22 @@ DeviceSession::DeviceSession(int device) : library_(device_library()), device_(d
 void DeviceSession::check(Status status, const char* what) const {
   if (status == 0) return;
   library_.last_error();  // what is reported here is not for the next call to report
-  if (status == kOutOfMemory) throw std::bad_alloc();
   throw DeviceError(std::string("CUDA, ") + what + ": " + library_.describe(status) + " (device " +
                     std::to_string(device_) + ")");
 }
 
 DeviceBuffer::DeviceBuffer(const DeviceSession& session, size_t bytes)
     : device_(session.device()), stream_(session.stream()) {
-  if (bytes) session.check(session.library().allocate(bytes, &data_, stream_), "taking memory");
+  if (!bytes) return;
+  const Status status = session.library().allocate(bytes, &data_, stream_);
+  if (status == kOutOfMemory) {
+    session.library().last_error();
+    throw std::bad_alloc();
+  }
+  session.check(status, "taking memory");
 }
 
-// The last owner may live on another thread, whose device is put back. Nothing can be said of a failure here; the next
-// session says it.
+// Nothing can be said of a failure here; the next session says it.
 DeviceBuffer::~DeviceBuffer() {
   if (data_) device_library().release(data_, stream_);
 }

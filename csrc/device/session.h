@@ -9,7 +9,7 @@ namespace fastrnn {
 
 class DeviceBuffer;
 
-// The calling thread uses the device while a session lives
+// The calling thread uses the device from then on
 class DeviceSession {
  public:
   using Buffer = DeviceBuffer;
@@ -20,7 +20,8 @@ class DeviceSession {
   int device() const { return device_; }
   Stream stream() const { return stream_; }
 
-  // Throws what a status says: std::bad_alloc for memory, else DeviceError: "while: reason (device 0)"
+  // Throws the DeviceError of a status: "what: reason (device 0)". std::bad_alloc comes of DeviceBuffer alone, whose
+  // failure has changed nothing.
   void check(Status status, const char* what) const;
 
   template <class T> DeviceBuffer allocate(Index n) const;

@@ -28,7 +28,8 @@ struct Limits {  // of the device
 inline Status resident(const void* kernel, const Limits& limits, Index shared, int& blocks) {
   blocks = 0;
   if (shared > limits.shared) return cudaSuccess;
-  Status status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared));
+  // The most there is, for it is a state of the kernel, which other threads launch with other sizes meanwhile.
+  Status status = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, limits.shared);
   if (!status) status = cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, kThreads, size_t(shared));
   blocks = blocks ? limits.multiprocessors : 0;
   return status;

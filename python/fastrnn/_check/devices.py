@@ -108,6 +108,8 @@ def _imported(name: str, value: Any, device: int, dtype: np.dtype[Any]) -> _core
 def device_rows(name: str, value: Any, device: int, dtype: np.dtype[Any]) -> _core.Array:
     """An array with contiguous rows (the last axis), in any strides beyond."""
     a = _imported(name, value, device, dtype)
+    if a.ndim == 0:
+        raise ValueError(f"{name} has shape (), but rows of numbers are needed")
     item = dtype.itemsize
     contiguous = a.size == 0 or a.shape[-1] < 2 or a.strides[-1] == item
     if not contiguous or any(stride % item for stride in a.strides) or a._address % item:
@@ -139,7 +141,10 @@ def device_states(
     items: Mapping[str, Any], shapes: tuple[tuple[int, ...], ...], device: int, dtype: np.dtype[Any],
     written: bool = False,
 ) -> list[_core.Array | None]:  # fmt: skip
-    """States by name, each in its shape; None stays."""
+    """States by name, each in its shape; None stays where it is one of gradients."""
+    for name, value in items.items():
+        if value is None and name.startswith("state"):
+            raise TypeError(f"{name} is None, but the other one is given: give both, or no state")
     return [
         None if value is None else device_dense(name, value, shape, device, dtype, written)
         for (name, value), shape in zip(items.items(), shapes)

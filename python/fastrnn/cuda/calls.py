@@ -28,7 +28,7 @@ class LazyStats(Stats):
 
     @cached_property
     def _found(self) -> Stats:
-        limits, sums, norms, rest = self.__dict__.pop("_parts")
+        limits, sums, norms, rest = self.__dict__["_parts"]
         before, after, clamped = 0.0, 0.0, 0.0
         for part in sums.numpy().reshape(-1, 3).tolist():
             before, after, clamped = before + part[0], after + part[1], clamped + part[2]
