@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Layers on arrays in the memory of their GPU: the bits of the same calls on NumPy arrays, or one clear error."""
 
+import os
+import subprocess
+import sys
+
 import fastrnn
 import numpy as np
 import pytest
@@ -340,3 +344,54 @@ def test_what_does_not_fit():
     assert not tape.used
     both_ways = fastrnn.LSTM(I, H, bidirectional=True, device="cuda")
     refused(ValueError, ["step", "bidirectional"], both_ways.step, on_gpu(normal(1, B, I)))
+
+
+SHARED_KERNEL = """
+import threading
+import numpy as np
+import os
+import subprocess
+import sys
+
+import fastrnn
+
+nets = [fastrnn.LSTM(1, 8, dtype="bfloat16", device="cuda", seed=seed) for seed in (0, 1)]
+failed = []
+
+
+def run(net, B, times):
+    x = np.ones((1, B, 1), np.float32)
+    try:
+        want, _ = net(x)
+        for _ in range(times):
+            assert np.array_equal(net(x)[0], want)
+    except Exception as error:
+        failed.append(error)
+
+
+threads = [threading.Thread(target=run, args=given) for given in ((nets[0], 200, 25), (nets[1], 1, 100))]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not failed, failed
+"""
+
+
+@needs_cuda
+def test_threads_share_a_kernel_at_different_batch_sizes():
+    """Groups that take many tiles by turns need much shared memory, others little: a state of the kernel in CUDA."""
+    environment = {**os.environ, "FASTRNN_CUDA_ENGINE": "persistent", "PTXEMU_RESIDENT": "1"}
+    run = subprocess.run(
+        [sys.executable, "-c", SHARED_KERNEL], capture_output=True, text=True, env=environment
+    )
+    assert run.returncode == 0, run.stderr
+
+
+@needs_cuda
+def test_a_state_of_which_a_part_is_missing_is_refused():
+    net = fastrnn.LSTM(3, 4, device="cuda", learn_state=True)
+    x, h = cuda.asarray(np.zeros((2, 1, 3), np.float32)), cuda.asarray(np.zeros((1, 1, 4), np.float32))
+    for state in ((None, h), (h, None)):
+        with pytest.raises(TypeError, match="is None, but the other one is given"):
+            net.forward(x, state)
