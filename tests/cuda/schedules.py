@@ -32,6 +32,7 @@ def run(runtime: Path, command: list[str], schedule: Schedule) -> subprocess.Com
         "PTXEMU_SEED": str(schedule.seed),
         "PTXEMU_WEAK": str(schedule.weak),
         "PTXEMU_RESIDENT": str(schedule.blocks),
+        "PTXEMU_ABORT": "0",  # reports are read, by whoever asks for this run
     }
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
 
