@@ -79,7 +79,7 @@ def longest_silence(run):
 
 
 def test_the_lock_is_let_go_while_a_kernel_runs(target):
-    B = 4 if target == "reference" else 192
+    B = 12 if target == "reference" else 512
     case = make_case("lstm", 60, B, 128, 128, seed=2)
     net = build(case, target, "float64")
     x = case.x
