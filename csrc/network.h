@@ -17,13 +17,6 @@ struct PackedWeights {
   Buffer initial[kMaxState];  // (parts,n) as they are; none where they are not learned
 };
 
-// What is added to W_ih x of the first layer, the same at the first `steps` steps (ForwardArgs, api.h)
-template <class T>
-struct ConstantInput {
-  const T* p = nullptr;  // (B,G*H); null: none
-  Index steps = 0;
-};
-
 // What the gates of the first layer start from, in inference (ForwardArgs, api.h)
 template <class T>
 struct Begun {
@@ -53,22 +46,6 @@ struct Tape {
     between.clear();
     checkpoints.reset();
   }
-};
-
-// What a backward call is given
-template <class T>
-struct BackwardRequest {
-  Rows<const T> dy;  // (T,B,outputs)
-  const T* dsT[kMaxState];  // (parts,B,width) or null
-  Rows<T> dx;  // (T,B,I) p null: not wanted
-  T* ds0[kMaxState];  // (parts,B,width)
-  T* d_constant;  // (B,G*H); null where forward had no constant input
-  T* gradients;  // flat; added to, or written where fresh
-  bool fresh;
-  T step_value, value;  // limits of api.h; infinity: none
-  double step_norm;
-  bool trace;
-  StepNorms* norms;  // (parts,T,B) zeros; null: steps are neither clipped nor measured
 };
 
 template <class T>

@@ -49,6 +49,29 @@ struct Parameter {
   Index offset;
 };
 
+// What is added to W_ih x of the first layer, the same at the first `steps` steps (ForwardArgs, api.h)
+template <class T>
+struct ConstantInput {
+  const T* p = nullptr;  // (B,G*H); null: none
+  Index steps = 0;
+};
+
+// What a backward call is given
+template <class T>
+struct BackwardRequest {
+  Rows<const T> dy;  // (T,B,outputs)
+  const T* dsT[kMaxState];  // (parts,B,width) or null
+  Rows<T> dx;  // (T,B,I) p null: not wanted
+  T* ds0[kMaxState];  // (parts,B,width)
+  T* d_constant;  // (B,G*H); null where forward had no constant input
+  T* gradients;  // flat; added to, or written where fresh
+  bool fresh;
+  T step_value, value;  // limits of api.h; infinity: none
+  double step_norm;
+  bool trace;
+  StepNorms* norms;  // (parts,T,B) zeros; null: steps are neither clipped nor measured
+};
+
 // What a cell has, of Kernel (api.h) or DeviceKernel (device/api.h)
 struct CellFacts {
   int gates, states, unit_parameters;

@@ -119,7 +119,7 @@ ForwardArrays forward_arrays(const DeviceNetwork<T>& net, int device, const Batc
   Rows<T> x_rows = call.rows_of(call.reads(x), I, "x is not (T,B,I) with contiguous rows");
   const T* s0[kMaxState];
   call.read_states(states, s0);
-  DeviceConstant<T> added;
+  ConstantInput<T> added;
   if (constant) {
     require(net.takes_constant() && constant->second >= 0, "the first layer takes no constant input");
     added = {dense<T>(call.reads(constant->first), batch.B * call.constant_width(), "the constant is not (B,G*H)"),
@@ -168,7 +168,7 @@ template <class T>
 BackwardArrays backward_arrays(const DeviceNetwork<T>& net, int device, DeviceTape<T>& tape,
                                const std::optional<DeviceArray>& dy, const States& dstates, bool x_gradient,
                                const std::optional<DeviceArray>& flat, bool measure, bool batch_first,
-                               DeviceRequest<T> request) {
+                               BackwardRequest<T> request) {
   const Batch& batch = tape.batch;
   ArrayCall<T> call(net, device, batch.T, batch.B, batch_first);
   const DeviceSession& session = call.session();

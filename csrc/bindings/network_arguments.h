@@ -77,4 +77,34 @@ void read_states(const NetworkLayout& net, const py::object& states, Index B, co
   }
 }
 
+// What `backward` of a network is given: dy (T,B,D*H), dx (T,B,I) or None, gradients (flat), norms (parts,T,B,4) of double
+// or None, d_constant (B,G*H) where the tape has a constant input, else None. States are left to the caller.
+template <class T>
+BackwardRequest<T> read_request(const NetworkLayout& net, const Batch& batch, bool has_constant, const py::array& dy,
+                                const py::object& dx, py::array& gradients, const py::object& norms,
+                                const py::object& d_constant) {
+  const auto fits = [&](const py::array& a) { return a.ndim() == 3 && a.shape(0) == batch.T && a.shape(1) == batch.B; };
+  require(fits(dy), "dy does not match the tape");
+  BackwardRequest<T> request{};
+  request.dy = rows<T>(dy, net.outputs(), "dy is not (T,B,D*H) with contiguous rows");
+  if (!norms.is_none()) {
+    py::array array = py::cast<py::array>(norms);
+    request.norms = reinterpret_cast<StepNorms*>(
+        dense<double>(array, 4 * Index(net.parts().size()) * batch.T * batch.B, "norms are not (parts,T,B,4)"));
+  }
+  if (!dx.is_none()) {
+    py::array array = py::cast<py::array>(dx);
+    require(fits(array), "dx does not match the tape");
+    request.dx = rows<T>(array, net.shape().I, "dx is not (T,B,I) with contiguous rows");
+    if (batch.T == 0 || batch.B == 0) request.dx.p = nullptr;
+  }
+  require(d_constant.is_none() != has_constant, "d_constant is for tapes with a constant input");
+  if (!d_constant.is_none()) {
+    py::array array = py::cast<py::array>(d_constant);
+    request.d_constant = dense<T>(array, batch.B * net.cell().gates * net.shape().H, "d_constant is not (B,G*H)");
+  }
+  request.gradients = dense<T>(gradients, net.parameter_count(), "gradients do not match the parameters");
+  return request;
+}
+
 }  // namespace fastrnn

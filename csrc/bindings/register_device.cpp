@@ -84,7 +84,7 @@ class PyDeviceNetwork {
     T* sT[kMaxState];
     const py::tuple final_states = new_states(net_, B, sT);
     read_states(net_, states, B, s0);
-    const DeviceConstant<T> added = read_constant(constant, B);
+    const ConstantInput<T> added = read_constant(constant, B);
     std::unique_ptr<PyDeviceTape<T>> tape;
     if (training) tape.reset(new PyDeviceTape<T>{{batch, read_dropout(dropout)}, number_, device_, output_widths()});
     {
@@ -103,30 +103,10 @@ class PyDeviceNetwork {
                      const py::object& norms, const py::object& d_constant) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
-    require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
-    DeviceRequest<T> host{};
-    host.dy = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
+    BackwardRequest<T> host = read_request<T>(net_, batch, tape.tape.constant.template as<T>() != nullptr, dy, dx,
+                                              gradients, norms, d_constant);
     host.fresh = fresh, host.step_value = step_value, host.step_norm = step_norm, host.value = value;
     host.trace = trace;
-    if (!norms.is_none()) {
-      py::array array = py::cast<py::array>(norms);
-      host.norms = reinterpret_cast<StepNorms*>(
-          dense<double>(array, 4 * parts() * batch.T * batch.B, "norms are not (parts,T,B,4)"));
-    }
-    if (!dx.is_none()) {
-      py::array array = py::cast<py::array>(dx);
-      require(array.ndim() == 3 && array.shape(0) == batch.T && array.shape(1) == batch.B,
-              "dx does not match the tape");
-      host.dx = rows<T>(array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
-      if (batch.T == 0 || batch.B == 0) host.dx.p = nullptr;
-    }
-    require(d_constant.is_none() == (tape.tape.constant.template as<T>() == nullptr),
-            "d_constant is for tapes with a constant input");
-    if (!d_constant.is_none()) {
-      py::array array = py::cast<py::array>(d_constant);
-      host.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
-    }
-    host.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
     const py::tuple initial = new_states(net_, batch.B, host.ds0);
     read_states(net_, dstates, batch.B, host.dsT);
     tape.used = true;
@@ -168,7 +148,7 @@ class PyDeviceNetwork {
                             bool x_gradient, const std::optional<DeviceArray>& flat, T step_value, double step_norm,
                             T value, bool trace, bool measure, bool batch_first) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
-    DeviceRequest<T> limits{};
+    BackwardRequest<T> limits{};
     limits.step_value = step_value, limits.step_norm = step_norm, limits.value = value, limits.trace = trace;
     tape.used = true;
     const auto run = [&] {
@@ -246,7 +226,7 @@ class PyDeviceNetwork {
     return widths;
   }
   Index constant_width() const { return net_.kernel().gates * net_.shape().H; }
-  DeviceConstant<T> read_constant(const py::object& given, Index B) const {
+  ConstantInput<T> read_constant(const py::object& given, Index B) const {
     if (given.is_none()) return {};
     const auto [array, steps] = py::cast<std::tuple<py::array, Index>>(given);
     require(net_.takes_constant() && steps >= 0, "the first layer takes no constant input");
@@ -275,7 +255,7 @@ class PyDeviceNetwork {
   }
 
   void run_forward(const Batch& batch, Rows<const T> x, const T* const* s0, Rows<T> y, T* const* sT,
-                   DeviceConstant<T> constant, DeviceTape<T>* tape, const Exposure& exposure) {
+                   ConstantInput<T> constant, DeviceTape<T>* tape, const Exposure& exposure) {
     const DeviceSession session(device_);
     DeviceTransfer transfer(session);
     const auto weights = packed_weights(session, exposure);
@@ -301,13 +281,13 @@ class PyDeviceNetwork {
     transfer.finish(net_.kernel().id);
   }
 
-  void run_backward(DeviceTape<T>& tape, const DeviceRequest<T>& host, double* sums) {
+  void run_backward(DeviceTape<T>& tape, const BackwardRequest<T>& host, double* sums) {
     const Batch& batch = tape.batch;
     const DeviceSession session(device_);
     DeviceTransfer transfer(session);
     tape.weights->order.read(session);
     tape.order.write(session);
-    DeviceRequest<T> request = host;
+    BackwardRequest<T> request = host;
     DeviceBuffer on_dy, on_dsT[kMaxState];
     request.dy = transfer.upload(host.dy, batch.T, batch.B, net_.outputs(), on_dy);
     if (host.dx.p) request.dx = transfer.result(host.dx, batch.T, batch.B, net_.shape().I);

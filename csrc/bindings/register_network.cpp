@@ -124,30 +124,10 @@ class PyNetwork {
                      const py::object& norms, const py::object& d_constant) {
     require(owns(tape) && !tape.used, "tape is used or of another network");
     const Batch& batch = tape.tape.batch;
-    require(dy.ndim() == 3 && dy.shape(0) == batch.T && dy.shape(1) == batch.B, "dy does not match the tape");
-    BackwardRequest<T> request{};
-    request.dy = rows<T>(dy, net_.outputs(), "dy is not (T,B,D*H) with contiguous rows");
-    request.fresh = fresh;
-    request.step_value = step_value, request.step_norm = step_norm, request.value = value, request.trace = trace;
-    if (!norms.is_none()) {
-      py::array array = py::cast<py::array>(norms);
-      request.norms = reinterpret_cast<StepNorms*>(
-          dense<double>(array, 4 * Index(net_.parts().size()) * batch.T * batch.B, "norms are not (parts,T,B,4)"));
-    }
-    if (!dx.is_none()) {
-      py::array dx_array = py::cast<py::array>(dx);
-      require(dx_array.ndim() == 3 && dx_array.shape(0) == batch.T && dx_array.shape(1) == batch.B,
-              "dx does not match the tape");
-      request.dx = rows<T>(dx_array, net_.shape().I, "dx is not (T,B,I) with contiguous rows");
-      if (batch.T == 0 || batch.B == 0) request.dx.p = nullptr;
-    }
-    require(d_constant.is_none() == (tape.tape.constant.template as<T>() == nullptr),
-            "d_constant is for tapes with a constant input");
-    if (!d_constant.is_none()) {
-      py::array array = py::cast<py::array>(d_constant);
-      request.d_constant = dense<T>(array, batch.B * constant_width(), "d_constant is not (B,G*H)");
-    }
-    request.gradients = dense<T>(gradients, net_.parameter_count(), "gradients do not match the parameters");
+    BackwardRequest<T> request = read_request<T>(net_, batch, tape.tape.constant.template as<T>() != nullptr, dy, dx,
+                                                 gradients, norms, d_constant);
+    request.fresh = fresh, request.step_value = step_value, request.step_norm = step_norm, request.value = value;
+    request.trace = trace;
     const py::tuple initial = new_states(net_, batch.B, request.ds0);
     read_states(net_, dstates, batch.B, request.dsT);
     const auto packed = tape.tape.checkpoints ? packed_weights() : nullptr;

@@ -82,7 +82,7 @@ void DeviceNetwork<T>::reserve(const DeviceSession& session, DeviceTape<T>& tape
 template <class T>
 void DeviceNetwork<T>::forward(const DeviceSession& session, const Batch& batch, const DeviceBatch& rows,
                                const DeviceWeights& weights, Rows<const T> x, const T* const* s0, Rows<T> y,
-                               T* const* sT, DeviceTape<T>* tape, DeviceConstant<T> constant) const {
+                               T* const* sT, DeviceTape<T>* tape, ConstantInput<T> constant) const {
   const bool segmented = tape && tape->checkpoints;
   const Dims most = segmented ? tape->checkpoints->most() : dims(batch, widest_input());
   const DeviceBuffer scratch = session.allocate<T>(kernel_.forward_scratch_size(most, tape && !segmented));
@@ -156,7 +156,7 @@ void DeviceNetwork<T>::mask_input(const DeviceSession& session, const DeviceTape
 }
 
 template <class T>
-void DeviceNetwork<T>::backward(const DeviceSession& session, DeviceTape<T>& tape, const DeviceRequest<T>& request,
+void DeviceNetwork<T>::backward(const DeviceSession& session, DeviceTape<T>& tape, const BackwardRequest<T>& request,
                                 double* sums) const {
   const Batch& batch = tape.batch;
   const Dims most = tape.checkpoints ? tape.checkpoints->most() : dims(batch, widest_input());
@@ -185,7 +185,7 @@ void DeviceNetwork<T>::backward(const DeviceSession& session, DeviceTape<T>& tap
 
 template <class T>
 void DeviceNetwork<T>::backward_layer(const DeviceSession& session, int layer, DeviceTape<T>& tape,
-                                      const DeviceRequest<T>& request, Rows<const T> d_output, Rows<T> d_input,
+                                      const BackwardRequest<T>& request, Rows<const T> d_output, Rows<T> d_input,
                                       T* scratch, double* sums) const {
   const Batch& batch = tape.batch;
   for (size_t number = 0; number < parts_.size(); ++number) {

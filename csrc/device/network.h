@@ -28,12 +28,6 @@ struct DeviceWeights {
   mutable StreamOrder order;
 };
 
-template <class T>
-struct DeviceConstant {
-  const T* p = nullptr;  // (B,G*H); null: none
-  Index steps = 0;
-};
-
 // What one forward call leaves for one backward call
 template <class T>
 struct DeviceTape {
@@ -54,21 +48,6 @@ struct DeviceTape {
 };
 
 template <class T>
-struct DeviceRequest {
-  Rows<const T> dy;  // (T,B,outputs)
-  const T* dsT[kMaxState];  // (parts,B,width) or null
-  Rows<T> dx;  // (T,B,I) p null: not wanted
-  T* ds0[kMaxState];
-  T* d_constant;  // (B,G*H); null where forward had none
-  T* gradients;  // flat
-  bool fresh;
-  T step_value, value;  // limits of api.h; infinity: none
-  double step_norm;
-  bool trace;
-  StepNorms* norms;  // (parts,T,B) zeros, or null
-};
-
-template <class T>
 class DeviceNetwork : public NetworkLayout {
  public:
   DeviceNetwork(const DeviceKernel<T>& kernel, const NetworkShape& shape);
@@ -81,10 +60,11 @@ class DeviceNetwork : public NetworkLayout {
   // As Network::forward. The tape has its batch, dropout and weights, and with dropout of inputs x as its own.
   void forward(const DeviceSession& session, const Batch& batch, const DeviceBatch& rows, const DeviceWeights& weights,
                Rows<const T> x, const T* const* s0, Rows<T> y, T* const* sT, DeviceTape<T>* tape,
-               DeviceConstant<T> constant) const;
+               ConstantInput<T> constant) const;
 
   // Destroys the tape. sums: 3 doubles of the device for each part and learned state, written
-  void backward(const DeviceSession& session, DeviceTape<T>& tape, const DeviceRequest<T>& request, double* sums) const;
+  void backward(const DeviceSession& session, DeviceTape<T>& tape, const BackwardRequest<T>& request,
+                double* sums) const;
   Index sums_count() const { return 3 * (Index(parts_.size()) + (shape_.learn_state ? kernel_.states : 0)); }
 
   // As Network::plan
@@ -101,7 +81,7 @@ class DeviceNetwork : public NetworkLayout {
                                            const DeviceWeights& weights, const T* const* s0) const;
   void reserve(const DeviceSession& session, DeviceTape<T>& tape) const;
   void run_forward(const DeviceSession& session, DeviceForward<T>& call) const;
-  void backward_layer(const DeviceSession& session, int layer, DeviceTape<T>& tape, const DeviceRequest<T>& request,
+  void backward_layer(const DeviceSession& session, int layer, DeviceTape<T>& tape, const BackwardRequest<T>& request,
                       Rows<const T> d_output, Rows<T> d_input, T* scratch, double* sums) const;
 
   const DeviceKernel<T>& kernel_;
